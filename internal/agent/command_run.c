@@ -1,0 +1,122 @@
+/* run, check, options, version: the commands around the configuration. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/commands.h"
+#include "agent/config.h"
+
+#ifndef LOG_CAPTURER_VERSION
+#define LOG_CAPTURER_VERSION "0.0.0"
+#endif
+
+static bool has_help(const struct command_line *line)
+{
+    for (int i = 1; i < line->argc; i++) {
+        if (strcmp(line->argv[i], "--help") == 0 || strcmp(line->argv[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Loads, or prints every error and returns the exit status. */
+static int load(const struct command_settings *settings, const struct command_line *line,
+                struct config_sources *ret_sources, struct config *ret_config)
+{
+    struct config_errors *errors = calloc(1, sizeof(*errors));
+    if (errors == NULL) {
+        return 1;
+    }
+    *ret_sources = (struct config_sources){.file = settings->file,
+                                           .environment = line->environment,
+                                           .flags = settings->flags,
+                                           .flag_count = settings->flag_count};
+    int rc = config_load(ret_sources, ret_config, errors) == 0 ? 0 : 1;
+    for (size_t i = 0; i < errors->count && i < CONFIG_ERROR_LIMIT; i++) {
+        (void)fprintf(stderr, "%s\n", errors->errors[i].text);
+    }
+    if (errors->count > CONFIG_ERROR_LIMIT) {
+        (void)fprintf(stderr, "... and %zu more\n", errors->count - CONFIG_ERROR_LIMIT);
+    }
+    free(errors);
+    return rc;
+}
+
+int command_run(const struct command_line *line)
+{
+    if (has_help(line)) {
+        (void)printf("usage: log_capturer run [FLAGS]\n\nCaptures every container of the local "
+                     "daemon, or of those configured, into the spool,\nprints the lines, and "
+                     "serves /metrics. SIGHUP reads the configuration again, SIGTERM ends it.\n\n");
+        commands_put_settings_help();
+        return 0;
+    }
+    struct config_flag flags[COMMAND_FLAG_LIMIT];
+    struct command_settings settings = {.flags = flags};
+    struct config config;
+    struct agent_options options = {.config = &config, .version = LOG_CAPTURER_VERSION};
+    int rc = commands_parse_settings(line, &settings);
+    rc = rc != 0 ? rc : load(&settings, line, &options.sources, &config);
+    return rc != 0 ? rc : agent_run(&options);
+}
+
+int command_check(const struct command_line *line)
+{
+    if (has_help(line)) {
+        (void)printf(
+            "usage: log_capturer check -c FILE [FLAGS]\n\nReads the configuration as run "
+            "would, and prints every error with its line and column.\nExit status: 0 fine, "
+            "1 errors, 2 usage.\n\n");
+        commands_put_settings_help();
+        return 0;
+    }
+    struct config_flag flags[COMMAND_FLAG_LIMIT];
+    struct command_settings settings = {.flags = flags};
+    struct config_sources sources;
+    struct config config;
+    int rc = commands_parse_settings(line, &settings);
+    rc = rc != 0 ? rc : load(&settings, line, &sources, &config);
+    if (rc == 0) {
+        (void)printf("%s: fine\n", settings.file != NULL ? settings.file : "defaults");
+        config_finish(&config);
+    }
+    return rc;
+}
+
+int command_options(const struct command_line *line)
+{
+    if (has_help(line)) {
+        (void)printf("usage: log_capturer options\n\nPrints every option, its default and what it "
+                     "does, as Markdown.\n");
+        return 0;
+    }
+    (void)printf("# Options\n\nPrinted by `log_capturer options`. The file is YAML: `spool.limit` "
+                 "is `spool: {limit: 2GiB}`.\nDurations are written `90s`, `20ms`, `7d`; sizes "
+                 "`2GiB`, `512KiB`. *live*: SIGHUP applies it.\n\n"
+                 "| option | default | environment, flag | what |\n|---|---|---|---|\n");
+    for (const struct option_row *row = option_rows; row->path != NULL; row++) {
+        char name[128];
+        option_env_name(row, name, sizeof(name));
+        (void)printf("| `%s`%s | %s%s%s | `%s`%s%s%s |", row->path, row->live ? " *live*" : "",
+                     row->value != NULL && row->value[0] != '\0' ? "`" : "",
+                     row->value != NULL ? row->value : "",
+                     row->value != NULL && row->value[0] != '\0' ? "`" : "", name,
+                     row->flag != NULL ? ", `--" : "", row->flag != NULL ? row->flag : "",
+                     row->flag != NULL ? "`" : "");
+        (void)printf(" %s |\n", row->help);
+    }
+    (void)printf("\n`docker` is a list of daemons, each `{name: ..., url: ..., tls: {ca: FILE, "
+                 "cert: FILE, key: FILE, insecure: false}}`.\nDefault: one named `local` at "
+                 "`DOCKER_HOST` (with `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`), else "
+                 "`unix:///var/run/docker.sock`.\n");
+    return 0;
+}
+
+int command_version(const struct command_line *line)
+{
+    (void)line;
+    (void)printf("log_capturer %s\n", LOG_CAPTURER_VERSION);
+    return 0;
+}

@@ -1,0 +1,90 @@
+/*
+ * Every option, declared once as a row: the parser, `check`, environment, flags, help, the reference
+ * page and the unknown-key error all read this table.
+ * A config belongs to one thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct text_list {
+    char **items;
+    size_t count;
+};
+
+struct config_rules {
+    struct text_list name, label, image, project, driver;
+};
+
+struct config_daemon {
+    char *name, *url, *ca, *cert, *key;
+    bool insecure;
+};
+
+struct config {
+    struct config_daemon *daemons;
+    size_t daemon_count;
+    uint64_t idle_total, idle_per_host, follows, opens;
+    int64_t idle_timeout_ns, keepalive_ns;
+    char *mode, *since;
+    uint64_t max_line_bytes;
+    struct config_rules include, exclude;
+    int64_t relist_interval_ns, idle_probe_ns, stream_max_lifetime_ns;
+    char *spool_dir, *compression;
+    uint64_t limit_bytes, commit_bytes;
+    int64_t age_ns, commit_interval_ns;
+    char *listen, *output, *log_level, *log_format;
+};
+
+enum option_type {
+    OPTION_TEXT,
+    OPTION_CHOICE,
+    OPTION_COUNT,
+    OPTION_SIZE,
+    OPTION_DURATION,
+    OPTION_LIST
+};
+
+struct option_row {
+    const char *path; /* "spool.limit"; in the environment LOG_CAPTURER_SPOOL_LIMIT */
+    enum option_type type;
+    size_t offset;        /* in struct config */
+    const char *value;    /* the default, as it would be written; NULL: empty list */
+    const char *choices;  /* OPTION_CHOICE: words with '|' between */
+    uint64_t least, most; /* of numbers, sizes (bytes) and durations (ns); most 0: no limit */
+    const char *flag;     /* "data-dir", or NULL */
+    bool live;            /* SIGHUP applies it */
+    const char *help;
+};
+
+/* Ends with a row without path. */
+extern const struct option_row option_rows[];
+
+/* The row of a path, or of a flag; NULL when there is none. */
+const struct option_row *option_find(const char *path);
+const struct option_row *option_find_flag(const char *flag);
+/* The known path nearest to this one, NULL when none is near. */
+const char *option_suggest(const char *path);
+/* LOG_CAPTURER_SPOOL_LIMIT from spool.limit. */
+void option_env_name(const struct option_row *row, char *ret_name, size_t name_bytes);
+
+/* All defaults. -ENOMEM. */
+int config_init(struct config *config) __attribute__((warn_unused_result));
+void config_finish(struct config *config);
+/* Sets from text; a list gets the words between commas. -EINVAL with what would be right. */
+int config_set(struct config *config, const struct option_row *row, const char *text,
+               struct error *error) __attribute__((warn_unused_result));
+/* Appends one item to a list. */
+int config_add(struct config *config, const struct option_row *row, const char *item)
+    __attribute__((warn_unused_result));
+void config_clear_list(struct config *config, const struct option_row *row);
+/* The present value as it would be written in the file; lists with commas. */
+int config_get(const struct config *config, const struct option_row *row, char *ret_text,
+               size_t text_bytes);
+/* Appends an empty daemon; NULL without memory. */
+struct config_daemon *config_add_daemon(struct config *config);
+void config_clear_daemons(struct config *config);

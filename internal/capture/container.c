@@ -1,0 +1,663 @@
+/* See container.h for the states. Everything here reacts: to the monitor, to a stream, to a timer. */
+#include "capture/container.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/timestamp.h"
+#include "capture/capture_shared.h"
+#include "capture/container_probe.h"
+
+#define RETRY_FIRST_NS (250 * NS_PER_MS)
+#define RETRY_LIMIT_NS (30 * NS_PER_SECOND)
+#define DELAY_SAMPLE 256
+
+static void begin_reading(struct container *container);
+static void inspect(struct container *container);
+
+static void set_state(struct container *container, enum container_state state)
+{
+    struct capture_shared *shared = container->host->shared;
+    metric_add(&shared->states[container->state], -1);
+    container->state = state;
+    metric_add(&shared->states[state], 1);
+}
+
+const char *container_state_name(enum container_state state)
+{
+    static const char *const names[CONTAINER_STATE_COUNT] = {
+        [CONTAINER_INSPECTING] = "inspecting", [CONTAINER_IGNORED] = "ignored",
+        [CONTAINER_UNREADABLE] = "unreadable", [CONTAINER_WAITING] = "waiting",
+        [CONTAINER_FOLLOWING] = "following",   [CONTAINER_CATCHING_UP] = "catching_up",
+        [CONTAINER_RETRYING] = "retrying",     [CONTAINER_SUSPENDED] = "suspended"};
+    return names[state];
+}
+
+static bool is_idle(const struct container *container)
+{
+    return container->stream == NULL && !container->inspecting && container->probe == NULL;
+}
+
+/* Its log is read, or can't be read any more: lets a destroyed container go. */
+static bool finish_if_gone(struct container *container)
+{
+    if (!container->gone || !is_idle(container)) {
+        return false;
+    }
+    container_free(container, true);
+    return true;
+}
+
+static void retry_later(struct container *container, int64_t least_ns)
+{
+    if (finish_if_gone(container)) {
+        return;
+    }
+    if (!container->host->connected || container->host->shared->stopping) {
+        set_state(container, CONTAINER_SUSPENDED);
+        return;
+    }
+    struct backoff backoff = {RETRY_FIRST_NS, RETRY_LIMIT_NS, container->failures++};
+    int64_t delay = backoff_next(&backoff);
+    set_state(container, CONTAINER_RETRYING);
+    loop_timer_arm(&container->retry_timer, delay > least_ns ? delay : least_ns);
+}
+
+static void handle_retry(struct loop_timer *timer, void *data)
+{
+    (void)timer;
+    struct container *container = data;
+    if (container->known) {
+        begin_reading(container);
+    } else {
+        inspect(container);
+    }
+}
+
+/* ---- the stream's callbacks ---- */
+
+static int handle_record(const struct record *record, void *data)
+{
+    struct container *container = data;
+    struct capture_shared *shared = container->host->shared;
+    int rc = spool_append(shared->options.spool, &container->source, container->origin, record);
+    if (rc != 0) {
+        return rc;
+    }
+    if (container->lines % DELAY_SAMPLE == 0) {
+        int64_t wall = clock_wall_ns(loop_clock(shared->options.loop));
+        metric_observe(&shared->delay, wall > record->time_ns ? wall - record->time_ns : 0);
+    }
+    container->lines++;
+    container->bytes += record->line_bytes;
+    container->last_time_ns = record->time_ns;
+    metric_add(&shared->lines, 1);
+    metric_add(&shared->bytes, (int64_t)record->line_bytes);
+    if ((record->flags & RECORD_TRUNCATED) != 0) {
+        metric_add(&shared->truncated, 1);
+    }
+    return 0;
+}
+
+static void handle_repeated(void *data)
+{
+    struct container *container = data;
+    metric_add(&container->host->shared->repeated, 1);
+}
+
+static void handle_bytes(size_t size, void *data)
+{
+    (void)size;
+    struct container *container = data;
+    container->delivered = true;
+    container->failures = 0;
+}
+
+static void handle_gap(const struct record *first, void *data)
+{
+    struct container *container = data;
+    char from[TIMESTAMP_TEXT_SIZE];
+    char to[TIMESTAMP_TEXT_SIZE];
+    const struct resume_mark *marks = container->resume.marks;
+    int64_t last = marks[0].time_ns > marks[1].time_ns ? marks[0].time_ns : marks[1].time_ns;
+    timestamp_format(last, 9, from);
+    timestamp_format(first->time_ns, 9, to);
+    container->gaps++;
+    metric_add(&container->host->shared->gaps, 1);
+    log_warn("container %s: lines between %s and %s may be lost: the daemon no longer has the last "
+             "line that was captured; a larger max-size or max-file keeps more",
+             container->name, from, to);
+}
+
+static void handle_daemon_error(const char *text, size_t size, void *data)
+{
+    struct container *container = data;
+    metric_add(&container->host->shared->daemon_errors, 1);
+    log_warn("container %s: the daemon reports: %.*s", container->name,
+             (int)(size > 300 ? 300 : size), text);
+}
+
+/* The last read reached the log's end. */
+static void handle_caught_up(struct container *container)
+{
+    container->caught_up = true;
+    if (container->started_again) {
+        container->started_again = false;
+        begin_reading(container);
+    } else if (container->running) {
+        inspect(container); /* the follow ended, so is it running? */
+    } else {
+        set_state(container, CONTAINER_WAITING);
+        (void)finish_if_gone(container);
+    }
+}
+
+static void handle_refused(struct container *container, const struct docker_outcome *outcome)
+{
+    switch (outcome->verdict) {
+    case DOCKER_NOT_FOUND:
+        container->gone = true;
+        if (!finish_if_gone(container)) {
+            set_state(container, CONTAINER_WAITING);
+        }
+        break;
+    case DOCKER_NOT_SUPPORTED:
+        log_warn("container %s: its logs can't be read, log driver %s: %s", container->name,
+                 container->log_driver, outcome->text);
+        set_state(container, CONTAINER_UNREADABLE);
+        (void)finish_if_gone(container);
+        break;
+    case DOCKER_CONFLICT:
+        retry_later(container, 0); /* dead or being removed: an event will follow */
+        break;
+    default:
+        log_warn("container %s: %s", container->name, outcome->text);
+        retry_later(container, RETRY_LIMIT_NS);
+    }
+}
+
+static void handle_stream_end(enum stream_end end, const struct docker_outcome *outcome, void *data)
+{
+    struct container *container = data;
+    struct capture_shared *shared = container->host->shared;
+    bool was_following = container->state == CONTAINER_FOLLOWING;
+    if (end == STREAM_COMPLETED && (container->gone || !was_following) && !container->running) {
+        stream_flush(container->stream); /* the log ends here: so does its last line */
+    }
+    container->stream = NULL;
+    container->resume.open[0] = container->resume.open[1] = false;
+    loop_timer_disarm(&container->idle_timer);
+    loop_timer_disarm(&container->lifetime_timer);
+    metric_add(&shared->active, -1);
+    metric_add(&shared->ended[end], 1);
+    if (end == STREAM_SHUTDOWN || shared->stopping) {
+        set_state(container, CONTAINER_SUSPENDED);
+        return;
+    }
+    switch (end) {
+    case STREAM_COMPLETED:
+        if (was_following) {
+            set_state(container, CONTAINER_CATCHING_UP);
+            begin_reading(container);
+        } else {
+            handle_caught_up(container);
+        }
+        break;
+    case STREAM_REFUSED:
+        handle_refused(container, outcome);
+        break;
+    case STREAM_ROTATED:
+    case STREAM_SILENT:
+        begin_reading(container);
+        break;
+    case STREAM_PAUSED:
+        set_state(container, CONTAINER_SUSPENDED);
+        break;
+    case STREAM_CLOSED:
+        set_state(container, CONTAINER_IGNORED);
+        (void)finish_if_gone(container);
+        break;
+    default:
+        log_debug("container %s: %s", container->name, outcome->text);
+        retry_later(container, 0);
+    }
+}
+
+/* ---- reading ---- */
+
+static size_t encode_position(const struct spool_source *source, unsigned char *ret_bytes)
+{
+    const struct container *container = container_of(source, const struct container, source);
+    struct resume resume = container->resume;
+    resume.open[0] = resume.open[0] || stream_is_open(container->stream, 0);
+    resume.open[1] = resume.open[1] || stream_is_open(container->stream, 1);
+    return resume_encode(&resume, ret_bytes);
+}
+
+static void watch_for_silence(struct container *container)
+{
+    int64_t silence = container->host->shared->options.idle_probe_ns;
+    container->delivered = false;
+    if (silence > 0) {
+        loop_timer_arm(&container->idle_timer, silence + jitter(silence / 2));
+    }
+}
+
+static void limit_lifetime(struct container *container)
+{
+    const struct capture_options *options = &container->host->shared->options;
+    if (options->stream_max_lifetime_ns > 0) {
+        int64_t lifetime = options->stream_max_lifetime_ns;
+        loop_timer_arm(&container->lifetime_timer, lifetime - jitter(lifetime / 8));
+    }
+}
+
+static void open_stream(struct container *container, bool follow)
+{
+    struct capture_shared *shared = container->host->shared;
+    struct stream_options options = {.client = container->host->client,
+                                     .id = container->id,
+                                     .tty = container->tty,
+                                     .follow = follow,
+                                     .whole = container->suspicious,
+                                     .from_now = container->skip_history,
+                                     .max_line_bytes = shared->options.max_line_bytes,
+                                     .resume = &container->resume,
+                                     .on_record = handle_record,
+                                     .on_repeated = handle_repeated,
+                                     .on_bytes = handle_bytes,
+                                     .on_gap = handle_gap,
+                                     .on_daemon_error = handle_daemon_error,
+                                     .on_end = handle_stream_end,
+                                     .data = container};
+    container->resume.repeats = !docker_client_api_at_least(container->host->client, 1, 42) &&
+                                !docker_client_is_podman(container->host->client);
+    container->caught_up = false;
+    if (stream_open(&stream_api_type, &options, &container->stream) != 0) {
+        retry_later(container, 0);
+        return;
+    }
+    container->skip_history = false; /* what comes now is wanted, also after a reconnect */
+    metric_add(&shared->opened, 1);
+    metric_add(&shared->active, 1);
+    set_state(container, follow ? CONTAINER_FOLLOWING : CONTAINER_CATCHING_UP);
+    if (follow) {
+        container->started_again = false;
+        watch_for_silence(container);
+        limit_lifetime(container);
+    }
+}
+
+/* Follows a running container, reads a stopped one to its end. */
+static void begin_reading(struct container *container)
+{
+    struct capture_shared *shared = container->host->shared;
+    if (shared->stopping || shared->paused || !container->host->connected) {
+        set_state(container, CONTAINER_SUSPENDED);
+        return;
+    }
+    bool after_follow = container->state == CONTAINER_CATCHING_UP;
+    bool strict = resume_is_strict(&container->resume) && !container->caught_up;
+    open_stream(container, container->running && !after_follow && !strict);
+}
+
+static void handle_lifetime(struct loop_timer *timer, void *data)
+{
+    (void)timer;
+    struct container *container = data;
+    stream_close(container->stream, STREAM_ROTATED);
+}
+
+/* ---- the idle probe ---- */
+
+static void handle_probe(const struct probe_result *result, void *data)
+{
+    struct container *container = data;
+    container->probe = NULL;
+    if (container->state != CONTAINER_FOLLOWING || container->delivered || result->inconclusive) {
+        if (!finish_if_gone(container) && container->state == CONTAINER_FOLLOWING) {
+            watch_for_silence(container);
+        }
+        return;
+    }
+    const struct resume_mark *mark = &container->resume.marks[result->stream == RECORD_STDERR];
+    bool recorded = resume_has_marks(&container->resume);
+    if (result->found && mark->count > 0 && result->time_ns <= mark->high_ns) {
+        watch_for_silence(container);
+    } else if (result->found || recorded) {
+        container->suspicious = !result->found;
+        log_warn("container %s: its log stream went silent (%s); reading it anew", container->name,
+                 result->found ? "newer lines exist" : "its log was truncated from outside");
+        stream_close(container->stream, STREAM_SILENT);
+    } else {
+        watch_for_silence(container);
+    }
+}
+
+static void handle_idle(struct loop_timer *timer, void *data)
+{
+    (void)timer;
+    struct container *container = data;
+    if (container->delivered || container->probe != NULL) {
+        watch_for_silence(container);
+        return;
+    }
+    if (container->gone) {
+        stream_close(container->stream, STREAM_CLOSED);
+        return;
+    }
+    metric_add(&container->host->shared->probes, 1);
+    struct container_probe_options options = {.client = container->host->client,
+                                              .id = container->id,
+                                              .tty = container->tty,
+                                              .on_result = handle_probe,
+                                              .data = container};
+    if (container_probe_start(&options, &container->probe) != 0) {
+        watch_for_silence(container);
+    }
+}
+
+/* ---- inspecting ---- */
+
+static int replace_text(char **text, const char *with)
+{
+    char *copy = strdup(with);
+    if (copy == NULL) {
+        return -ENOMEM;
+    }
+    free(*text);
+    *text = copy;
+    return 0;
+}
+
+static int set_origin(struct container *container, const struct docker_container *found)
+{
+    struct record_origin view = {.daemon = docker_client_name(container->host->client),
+                                 .container_id = container->id,
+                                 .name = found->name,
+                                 .image = found->image,
+                                 .labels = found->labels,
+                                 .label_count = found->label_count};
+    struct spool_origin *origin;
+    int rc = spool_origin_create(container->host->shared->options.spool, &view, &origin);
+    if (rc == 0) {
+        spool_origin_destroy(container->origin);
+        container->origin = origin;
+    }
+    return rc;
+}
+
+static void load_position(struct container *container)
+{
+    const struct capture_shared *shared = container->host->shared;
+    size_t size;
+    const unsigned char *bytes = spool_position_find(shared->options.spool, container->id, &size);
+    if (bytes == NULL && container->skip_history) {
+        container->resume.floor_ns = clock_wall_ns(loop_clock(shared->options.loop));
+    }
+    if (bytes == NULL) {
+        return;
+    }
+    container->skip_history = false;
+    if (resume_decode(&container->resume, bytes, size) != 0) {
+        log_warn("container %s: its stored position can't be read; reading its log from the "
+                 "beginning",
+                 container->name);
+    }
+}
+
+/* Takes over what inspect says; the first time it also gets its place in the spool. */
+static int take_over(struct container *container, const struct docker_container *found)
+{
+    struct spool *spool = container->host->shared->options.spool;
+    int rc = replace_text(&container->name, found->name);
+    rc = rc != 0 ? rc : replace_text(&container->image, found->image);
+    rc = rc != 0 ? rc : replace_text(&container->log_driver, found->log_driver);
+    rc = rc != 0 ? rc : set_origin(container, found);
+    container->tty = found->tty;
+    if (rc == 0 && !container->known) {
+        load_position(container);
+        container->source.encode = encode_position;
+        rc = spool_source_add(spool, &container->source, container->id);
+        container->known = rc == 0;
+        if (rc == 0 && container->resume.floor_ns > 0) {
+            spool_source_touch(spool, &container->source);
+        }
+    }
+    return rc;
+}
+
+static bool is_selected(const struct container *container, const struct docker_container *found)
+{
+    const struct capture_options *options = &container->host->shared->options;
+    bool ourselves = options->own_id != NULL && options->own_id[0] != '\0' &&
+                     str_starts_with(container->id, options->own_id);
+    struct filter_subject subject = {.name = found->name,
+                                     .image = found->image,
+                                     .driver = found->log_driver,
+                                     .labels = found->labels,
+                                     .label_count = found->label_count};
+    return !ourselves && filter_selects(options->filter, &subject);
+}
+
+static void handle_inspected(struct container *container, const struct docker_container *found)
+{
+    bool was_known = container->known;
+    if (found->state != DOCKER_STATE_UNKNOWN) {
+        container->running = found->state == DOCKER_STATE_RUNNING;
+    }
+    if (!is_selected(container, found)) {
+        if (container->stream != NULL) {
+            stream_close(container->stream, STREAM_CLOSED);
+        } else {
+            set_state(container, CONTAINER_IGNORED);
+            (void)finish_if_gone(container);
+        }
+        return;
+    }
+    if (take_over(container, found) != 0) {
+        retry_later(container, 0);
+        return;
+    }
+    if (container->stream != NULL) {
+        return;
+    }
+    if (was_known && container->caught_up && !container->running) {
+        set_state(container, CONTAINER_WAITING);
+        (void)finish_if_gone(container);
+    } else if (was_known && container->caught_up) {
+        retry_later(container, 0); /* running, and yet its follow ended: not in a tight loop */
+    } else if (found->state == DOCKER_STATE_CREATED) {
+        set_state(container, CONTAINER_WAITING);
+    } else {
+        begin_reading(container);
+    }
+}
+
+static void handle_inspect(const struct docker_outcome *outcome,
+                           const struct docker_container *found, void *data)
+{
+    struct container *container = data;
+    container->inspecting = false;
+    if (container->host->shared->stopping || outcome->verdict == DOCKER_CLOSED) {
+        return;
+    }
+    if (outcome->verdict == DOCKER_OK) {
+        handle_inspected(container, found);
+    } else if (container->stream == NULL && outcome->verdict == DOCKER_NOT_FOUND) {
+        container->gone = true;
+        (void)finish_if_gone(container);
+    } else if (container->stream == NULL) {
+        log_debug("container %s: %s", container->name, outcome->text);
+        retry_later(container, 0);
+    }
+}
+
+static void inspect(struct container *container)
+{
+    if (container->inspecting || container->host->shared->stopping) {
+        return;
+    }
+    if (container->stream == NULL) {
+        set_state(container, CONTAINER_INSPECTING);
+    }
+    container->inspecting = true;
+    if (docker_inspect(container->host->client, container->id, handle_inspect, container) != 0) {
+        container->inspecting = false;
+        retry_later(container, 0);
+    }
+}
+
+/* ---- life ---- */
+
+struct container *container_create(struct container_host *host, const char *id, const char *name,
+                                   bool running)
+{
+    struct container *container = calloc(1, sizeof(*container));
+    if (container == NULL) {
+        return NULL;
+    }
+    container->host = host;
+    container->running = running;
+    container->skip_history = host->shared->options.since_now && !host->listed_once;
+    (void)str_copy(container->id, sizeof(container->id), id);
+    container->name = strdup(name);
+    container->image = strdup("");
+    container->log_driver = strdup("");
+    if (container->name == NULL || container->image == NULL || container->log_driver == NULL) {
+        free(container->name);
+        free(container->image);
+        free(container->log_driver);
+        free(container);
+        return NULL;
+    }
+    resume_init(&container->resume);
+    struct loop *loop = host->shared->options.loop;
+    loop_timer_init(loop, &container->retry_timer, handle_retry, container);
+    loop_timer_init(loop, &container->idle_timer, handle_idle, container);
+    loop_timer_init(loop, &container->lifetime_timer, handle_lifetime, container);
+    map_insert(&host->containers, &container->node, container->id);
+    metric_add(&host->shared->states[container->state], 1);
+    inspect(container);
+    return container;
+}
+
+void container_free(struct container *container, bool forget)
+{
+    struct capture_shared *shared = container->host->shared;
+    map_remove(&container->host->containers, &container->node);
+    metric_add(&shared->states[container->state], -1);
+    loop_timer_disarm(&container->retry_timer);
+    loop_timer_disarm(&container->idle_timer);
+    loop_timer_disarm(&container->lifetime_timer);
+    spool_source_remove(shared->options.spool, &container->source, forget);
+    spool_origin_destroy(container->origin);
+    resume_finish(&container->resume);
+    free(container->name);
+    free(container->image);
+    free(container->log_driver);
+    free(container);
+}
+
+/* ---- what the monitor tells ---- */
+
+void container_handle_start(struct container *container)
+{
+    container->running = true;
+    container->suspicious = false;
+    if (container->stream != NULL) {
+        container->started_again = true;
+    } else if (container->state == CONTAINER_WAITING) {
+        begin_reading(container);
+    }
+}
+
+void container_handle_die(struct container *container)
+{
+    container->running = false;
+}
+
+void container_handle_listed(struct container *container, const struct docker_container *listed,
+                             bool recheck)
+{
+    bool running = listed->state == DOCKER_STATE_RUNNING;
+    bool renamed = strcmp(listed->name, container->name) != 0;
+    container->running = running;
+    if (renamed) {
+        inspect(container);
+    } else if (container->state == CONTAINER_WAITING && container->known &&
+               (running || (recheck && listed->state != DOCKER_STATE_CREATED))) {
+        begin_reading(container);
+    } else if (container->state == CONTAINER_SUSPENDED) {
+        container_resume(container);
+    }
+}
+
+void container_handle_rename(struct container *container, const char *name)
+{
+    if (strcmp(name, container->name) != 0) {
+        inspect(container);
+    }
+}
+
+void container_handle_destroy(struct container *container)
+{
+    container->gone = true;
+    container->running = false;
+    if (container->state != CONTAINER_CATCHING_UP && container->state != CONTAINER_FOLLOWING) {
+        loop_timer_disarm(&container->retry_timer);
+        (void)finish_if_gone(container);
+    }
+}
+
+void container_reinspect(struct container *container)
+{
+    inspect(container);
+}
+
+void container_resume(struct container *container)
+{
+    if (container->state != CONTAINER_SUSPENDED || container->stream != NULL) {
+        return;
+    }
+    container->failures = 0;
+    if (container->known) {
+        begin_reading(container);
+    } else {
+        inspect(container);
+    }
+}
+
+void container_suspend(struct container *container, enum stream_end why)
+{
+    if (container->stream != NULL) {
+        stream_close(container->stream, why);
+    } else if (container->state == CONTAINER_RETRYING) {
+        loop_timer_disarm(&container->retry_timer);
+        set_state(container, CONTAINER_SUSPENDED);
+    }
+}
+
+void container_put(const struct container *container, struct json_writer *writer)
+{
+    json_open(writer, NULL, '{');
+    json_put_string(writer, "daemon", docker_client_name(container->host->client));
+    json_put_string(writer, "id", container->id);
+    json_put_string(writer, "name", container->name);
+    json_put_string(writer, "image", container->image);
+    json_put_string(writer, "log_driver", container->log_driver);
+    json_put_bool(writer, "tty", container->tty);
+    json_put_bool(writer, "running", container->running);
+    json_put_string(writer, "state", container_state_name(container->state));
+    json_put_int(writer, "lines", (int64_t)container->lines);
+    json_put_int(writer, "bytes", (int64_t)container->bytes);
+    json_put_int(writer, "gaps", (int64_t)container->gaps);
+    char text[TIMESTAMP_TEXT_SIZE];
+    timestamp_format(container->last_time_ns, 9, text);
+    json_put_string(writer, "last_line_time", container->lines > 0 ? text : NULL);
+    json_close(writer, '}');
+}

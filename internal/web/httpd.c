@@ -1,0 +1,291 @@
+/*
+ * libmicrohttpd's epoll descriptor nests in the loop's own; MHD_get_timeout() feeds one timer. The
+ * listening socket is ours, so that the errors of bind() can be told apart.
+ */
+#include "web/httpd.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "loop/timer.h"
+
+#define CONNECTION_LIMIT 64
+#define CONNECTION_TIMEOUT_S 15
+
+struct httpd {
+    struct httpd_options options;
+    struct MHD_Daemon *daemon;
+    struct loop_fd source;
+    struct loop_timer timer;
+    uint16_t port;
+    struct metric requests;
+};
+
+/* ---- the loop ---- */
+
+static void run_daemon(struct httpd *httpd)
+{
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    (void)MHD_run(httpd->daemon);
+    loop_timer_disarm(&httpd->timer);
+    if (MHD_get_timeout(httpd->daemon, &timeout_ms) == MHD_YES) {
+        loop_timer_arm(&httpd->timer, (int64_t)timeout_ms * 1000000);
+    }
+}
+
+static void handle_ready(struct loop_fd *source, int events, void *data)
+{
+    (void)source;
+    (void)events;
+    run_daemon(data);
+}
+
+static void handle_timeout(struct loop_timer *timer, void *data)
+{
+    (void)timer;
+    run_daemon(data);
+}
+
+/* ---- requests ---- */
+
+static int put_index(const struct httpd *httpd, struct httpd_response *response)
+{
+    response->content_type = "text/plain; charset=utf-8";
+    int rc = buf_append_str(&response->body, "log_capturer\n\n");
+    for (const struct httpd_route *route = httpd->options.routes; rc == 0 && route->path != NULL;
+         route++) {
+        rc = buf_printf(&response->body, "%-20s %s\n", route->path, route->help);
+    }
+    return rc;
+}
+
+static int answer(struct httpd *httpd, const struct httpd_request *request,
+                  struct httpd_response *response)
+{
+    for (const struct httpd_route *route = httpd->options.routes; route->path != NULL; route++) {
+        if (strcmp(route->path, request->path) == 0) {
+            return route->handle(request, response, httpd->options.data);
+        }
+    }
+    if (strcmp(request->path, "/") == 0) {
+        return put_index(httpd, response);
+    }
+    response->status = MHD_HTTP_NOT_FOUND;
+    return buf_append_str(&response->body, "{\"error\":\"no such page; / lists what there is\"}\n");
+}
+
+static enum MHD_Result send_response(struct MHD_Connection *connection,
+                                     struct httpd_response *response)
+{
+    struct MHD_Response *reply = MHD_create_response_from_buffer(
+        response->body.size, response->body.data, MHD_RESPMEM_MUST_COPY);
+    if (reply == NULL) {
+        return MHD_NO;
+    }
+    (void)MHD_add_response_header(reply, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);
+    (void)MHD_add_response_header(reply, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    (void)MHD_add_response_header(reply, "X-Content-Type-Options", "nosniff");
+    enum MHD_Result result = MHD_queue_response(connection, response->status, reply);
+    MHD_destroy_response(reply);
+    return result;
+}
+
+static enum MHD_Result handle_request(void *data, struct MHD_Connection *connection,
+                                      const char *url, const char *method, const char *version,
+                                      const char *upload, size_t *upload_size, void **context)
+{
+    (void)version;
+    (void)upload;
+    struct httpd *httpd = data;
+    static char seen;
+    if (*context == NULL) { /* called once for the head, then for the body's end */
+        *context = &seen;
+        return MHD_YES;
+    }
+    if (*upload_size > 0) { /* bodies are of no interest */
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    metric_add(&httpd->requests, 1);
+    struct httpd_response response = {.status = MHD_HTTP_OK, .content_type = "application/json"};
+    buf_init(&response.body, 64U * 1024U * 1024U);
+    const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                     MHD_HTTP_HEADER_ACCEPT);
+    struct httpd_request request = {.path = url, .accept = accept != NULL ? accept : ""};
+    int rc = 0;
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+        response.status = MHD_HTTP_METHOD_NOT_ALLOWED;
+        rc = buf_append_str(&response.body,
+                            "{\"error\":\"only GET and HEAD are answered here\"}\n");
+    } else {
+        rc = answer(httpd, &request, &response);
+    }
+    if (rc != 0) {
+        response.status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+        buf_clear(&response.body);
+    }
+    enum MHD_Result result = send_response(connection, &response);
+    buf_finish(&response.body);
+    return result;
+}
+
+/* ---- listening ---- */
+
+/* Splits "host:port", "[host]:port", ":port". */
+static int split_address(const char *listen_on, char *ret_host, size_t host_bytes, char *ret_port,
+                         size_t port_bytes)
+{
+    const char *colon = strrchr(listen_on, ':');
+    uint64_t port;
+    if (colon == NULL || str_parse_u64(colon + 1, &port) != 0 || port > 65535) {
+        return -EINVAL;
+    }
+    const char *host = listen_on;
+    size_t size = (size_t)(colon - listen_on);
+    if (size >= 2 && host[0] == '[' && host[size - 1] == ']') {
+        host++;
+        size -= 2;
+    }
+    if (size >= host_bytes || strlen(colon + 1) >= port_bytes) {
+        return -EINVAL;
+    }
+    memcpy(ret_host, host, size);
+    ret_host[size] = '\0';
+    (void)str_copy(ret_port, port_bytes, colon + 1);
+    return 0;
+}
+
+static int bind_first(const struct addrinfo *found)
+{
+    int rc = -EADDRNOTAVAIL;
+    for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+        int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0) {
+            rc = -errno;
+            continue;
+        }
+        int one = 1;
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+        if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, CONNECTION_LIMIT) == 0) {
+            return fd;
+        }
+        rc = -errno;
+        (void)close(fd);
+    }
+    return rc;
+}
+
+static int open_listener(const char *listen_on, struct error *error)
+{
+    char host[256];
+    char port[8];
+    if (split_address(listen_on, host, sizeof(host), port, sizeof(port)) != 0) {
+        error_set(error, "'%s' is no address to listen on; write host:port, as in 127.0.0.1:8001",
+                  listen_on);
+        return -EINVAL;
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    int code = getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, &found);
+    if (code != 0) {
+        error_set(error, "can't listen on %s: %s", listen_on, gai_strerror(code));
+        return -EINVAL;
+    }
+    int fd = bind_first(found);
+    freeaddrinfo(found);
+    if (fd < 0) {
+        error_set(error, "can't listen on %s: %s%s", listen_on, strerror(-fd),
+                  fd == -EADDRINUSE ? "; is another log_capturer running? --listen takes another "
+                                      "port"
+                                    : "");
+    }
+    return fd;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    char port[8];
+    uint64_t number = 0;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0 ||
+        getnameinfo((struct sockaddr *)&address, size, NULL, 0, port, sizeof(port),
+                    NI_NUMERICSERV) != 0 ||
+        str_parse_u64(port, &number) != 0) {
+        return 0;
+    }
+    return (uint16_t)number;
+}
+
+static int start_daemon(struct httpd *httpd, int listen_fd, struct error *error)
+{
+    httpd->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, handle_request, httpd, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTION_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_END);
+    if (httpd->daemon == NULL) {
+        (void)close(listen_fd);
+        error_set(error, "the HTTP server can't be started: %s", strerror(errno));
+        return -ENOMEM;
+    }
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(httpd->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    int rc = info == NULL
+                 ? -EINVAL
+                 : loop_fd_add(httpd->options.loop, &httpd->source, info->epoll_fd, LOOP_READ);
+    if (rc != 0) {
+        error_set(error, "the HTTP server can't be watched: %s", strerror(-rc));
+    }
+    return rc;
+}
+
+int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, struct error *error)
+{
+    struct httpd *httpd = calloc(1, sizeof(*httpd));
+    if (httpd == NULL) {
+        error_set(error, "out of memory");
+        return -ENOMEM;
+    }
+    httpd->options = *options;
+    loop_fd_init(&httpd->source, handle_ready, httpd);
+    loop_timer_init(options->loop, &httpd->timer, handle_timeout, httpd);
+    int rc = metrics_add(
+        options->metrics, &httpd->requests,
+        &(struct metric_desc){.name = "log_capturer_http_requests_total",
+                              .help = "Requests to this agent's own HTTP server."});
+    if (rc == 0) {
+        int fd = open_listener(options->listen, error);
+        httpd->port = fd < 0 ? 0 : port_of(fd);
+        rc = fd < 0 ? fd : start_daemon(httpd, fd, error);
+    }
+    if (rc != 0) {
+        httpd_destroy(httpd);
+        return rc;
+    }
+    *ret_httpd = httpd;
+    return 0;
+}
+
+void httpd_destroy(struct httpd *httpd)
+{
+    if (httpd == NULL) {
+        return;
+    }
+    loop_fd_remove(&httpd->source);
+    loop_timer_disarm(&httpd->timer);
+    if (httpd->daemon != NULL) {
+        MHD_stop_daemon(httpd->daemon);
+    }
+    metric_finish(&httpd->requests);
+    free(httpd);
+}
+
+uint16_t httpd_port(const struct httpd *httpd)
+{
+    return httpd->port;
+}
