@@ -38,7 +38,7 @@ struct agent {
     struct exporter *exporter;
     struct httpd *httpd;
     struct pages pages;
-    struct capture_daemon *daemons;
+    struct docker_client **daemons;
     struct filter filter;
     char own_id[72];
     struct metric reloads;
@@ -77,29 +77,6 @@ static struct filter_rules rules_of(const struct config_rules *rules)
 static struct filter filter_of(const struct config *config)
 {
     return (struct filter){rules_of(&config->include), rules_of(&config->exclude)};
-}
-
-static int make_daemons(struct agent *agent, struct error *error)
-{
-    const struct config *config = &agent->config;
-    agent->daemons = calloc(config->daemon_count, sizeof(*agent->daemons));
-    if (agent->daemons == NULL) {
-        error_set(error, "out of memory");
-        return -ENOMEM;
-    }
-    for (size_t i = 0; i < config->daemon_count; i++) {
-        const struct config_daemon *daemon = &config->daemons[i];
-        struct endpoint_tls tls = {.insecure = daemon->insecure};
-        (void)str_copy(tls.ca, sizeof(tls.ca), daemon->ca != NULL ? daemon->ca : "");
-        (void)str_copy(tls.cert, sizeof(tls.cert), daemon->cert != NULL ? daemon->cert : "");
-        (void)str_copy(tls.key, sizeof(tls.key), daemon->key != NULL ? daemon->key : "");
-        agent->daemons[i].name = daemon->name;
-        int rc = endpoint_parse(daemon->url, &tls, &agent->daemons[i].endpoint, error);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    return 0;
 }
 
 /* ---- the parts ---- */
@@ -148,6 +125,35 @@ static int create_http(struct agent *agent)
         &agent->http);
 }
 
+static int create_daemon(struct agent *agent, const struct config_daemon *daemon,
+                         struct docker_client **ret_client, struct error *error)
+{
+    struct endpoint endpoint;
+    struct endpoint_tls tls = {.insecure = daemon->insecure};
+    (void)str_copy(tls.ca, sizeof(tls.ca), daemon->ca != NULL ? daemon->ca : "");
+    (void)str_copy(tls.cert, sizeof(tls.cert), daemon->cert != NULL ? daemon->cert : "");
+    (void)str_copy(tls.key, sizeof(tls.key), daemon->key != NULL ? daemon->key : "");
+    int rc = endpoint_parse(daemon->url, &tls, &endpoint, error);
+    return rc != 0 ? rc : docker_client_create(agent->http, daemon->name, &endpoint, ret_client);
+}
+
+static int create_daemons(struct agent *agent, struct error *error)
+{
+    const struct config *config = &agent->config;
+    agent->daemons = calloc(config->daemon_count, sizeof(struct docker_client *));
+    int rc = agent->daemons == NULL ? -ENOMEM : 0;
+    for (size_t i = 0; rc == 0 && i < config->daemon_count; i++) {
+        rc = create_daemon(agent, &config->daemons[i], &agent->daemons[i], error);
+    }
+    return rc;
+}
+
+static void pause_reading(bool paused, void *data)
+{
+    struct agent *agent = data;
+    http_client_pause_follows(agent->http, paused);
+}
+
 static int create_capture(struct agent *agent)
 {
     const struct config *config = &agent->config;
@@ -156,7 +162,6 @@ static int create_capture(struct agent *agent)
     return capture_create(
         &(struct capture_options){.loop = agent->loop,
                                   .metrics = agent->metrics,
-                                  .http = agent->http,
                                   .spool = agent->spool,
                                   .daemons = agent->daemons,
                                   .daemon_count = config->daemon_count,
@@ -166,7 +171,9 @@ static int create_capture(struct agent *agent)
                                   .max_line_bytes = (size_t)config->max_line_bytes,
                                   .relist_interval_ns = config->relist_interval_ns,
                                   .idle_probe_ns = config->idle_probe_ns,
-                                  .stream_max_lifetime_ns = config->stream_max_lifetime_ns},
+                                  .stream_max_lifetime_ns = config->stream_max_lifetime_ns,
+                                  .pause_reading = pause_reading,
+                                  .data = agent},
         &agent->capture);
 }
 
@@ -286,9 +293,9 @@ static int build(struct agent *agent, struct error *error)
     rc = rc != 0 ? rc : loop_create(clock_real(), &agent->loop);
     rc = rc != 0 ? rc : loop_register_metrics(agent->loop, agent->metrics);
     rc = rc != 0 ? rc : loop_signals_add(agent->loop, signals, handle_signal, agent);
-    rc = rc != 0 ? rc : make_daemons(agent, error);
     rc = rc != 0 ? rc : open_spool(agent, error);
     rc = rc != 0 ? rc : create_http(agent);
+    rc = rc != 0 ? rc : create_daemons(agent, error);
     rc = rc != 0 ? rc : create_capture(agent);
     rc = rc != 0 ? rc : create_sink(agent, error);
     rc = rc != 0 ? rc : exporter_create(agent->metrics, agent->options.version, &agent->exporter);
@@ -307,6 +314,9 @@ static int tear_down(struct agent *agent)
         http_client_shutdown(agent->http);
     }
     capture_destroy(agent->capture);
+    for (size_t i = 0; agent->daemons != NULL && i < agent->config.daemon_count; i++) {
+        docker_client_destroy(agent->daemons[i]);
+    }
     http_client_destroy(agent->http);
     if (agent->spool != NULL) {
         spool_flush(agent->spool);
@@ -342,6 +352,7 @@ int agent_run(const struct agent_options *options)
     if (rc != 0) {
         log_error("%s", error.text);
     } else {
+        capture_start(agent->capture);
         rc = loop_run(agent->loop);
         if (rc != 0) {
             log_error("the event loop failed: %s", strerror(-rc));

@@ -8,7 +8,6 @@
 #include "base/metrics.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,7 +209,7 @@ static void put_sample(struct metrics_writer *writer, const char *suffix, const 
     labels = labels == NULL ? "" : labels;
     bool both = *labels != '\0' && *extra != '\0';
     bool any = *labels != '\0' || *extra != '\0';
-    bool whole = fabs(value) < 9e15 && value == floor(value);
+    bool whole = value > -9e15 && value < 9e15 && value == (double)(int64_t)value;
     writer->rc = buf_printf(writer->out, whole ? "%s%s%s%s%s%s%s %.0f\n" : "%s%s%s%s%s%s%s %.9g\n",
                             writer->name, suffix, any ? "{" : "", labels, both ? "," : "", extra,
                             any ? "}" : "", value);

@@ -170,7 +170,7 @@ void capture_set_pressure(struct capture *capture, bool pressure)
     if (shared->stopping) {
         return;
     }
-    http_client_pause_follows(shared->options.http, pressure);
+    shared->options.pause_reading(pressure, shared->options.data);
     if (pressure) {
         loop_timer_arm(&capture->pressure_timer, PRESSURE_LIMIT_NS);
         return;
@@ -200,17 +200,22 @@ int capture_create(const struct capture_options *options, struct capture **ret_c
         capture->collecting = rc == 0;
     }
     for (size_t i = 0; rc == 0 && i < options->daemon_count; i++) {
-        rc = monitor_create(&capture->shared, &options->daemons[i], &capture->monitors[i]);
+        rc = monitor_create(&capture->shared, options->daemons[i], &capture->monitors[i]);
         capture->monitor_count += rc == 0;
     }
     if (rc != 0) {
-        capture_stop(capture);
-        http_client_shutdown(options->http);
         capture_destroy(capture);
         return rc;
     }
     *ret_capture = capture;
     return 0;
+}
+
+void capture_start(struct capture *capture)
+{
+    for (size_t i = 0; i < capture->monitor_count; i++) {
+        monitor_start(capture->monitors[i]);
+    }
 }
 
 void capture_stop(struct capture *capture)

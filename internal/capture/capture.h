@@ -9,22 +9,16 @@
 
 #include "base/json.h"
 #include "capture/filter.h"
-#include "net/http.h"
+#include "docker/docker_client.h"
 #include "spool/spool.h"
 
 struct capture;
 
-struct capture_daemon {
-    const char *name;
-    struct endpoint endpoint;
-};
-
 struct capture_options {
     struct loop *loop;
     struct metrics *metrics;
-    struct http_client *http;
     struct spool *spool; /* all borrowed for the capture's life */
-    const struct capture_daemon *daemons;
+    struct docker_client *const *daemons;
     size_t daemon_count;
     const struct filter *filter; /* borrowed until capture_set_filter() */
     const char *own_id;          /* of the container we run in; NULL or "": none */
@@ -33,14 +27,19 @@ struct capture_options {
     int64_t relist_interval_ns;
     int64_t idle_probe_ns;          /* silence after which a follow is checked; 0: never */
     int64_t stream_max_lifetime_ns; /* 0: none */
+    /* Stops and resumes the reading of all streams at their sockets. */
+    void (*pause_reading)(bool paused, void *data);
+    void *data;
 };
 
-/* Begins to connect. 0 or -ENOMEM. */
+/* 0 or -ENOMEM. Speaks to nobody yet. */
 int capture_create(const struct capture_options *options, struct capture **ret_capture)
     __attribute__((warn_unused_result));
-/* No stream or call is begun after this; those under way end with http_client_shutdown(). */
+/* Begins to connect to the daemons. */
+void capture_start(struct capture *capture);
+/* No stream or call is begun after this; those under way end when the transport is shut down. */
 void capture_stop(struct capture *capture);
-/* After capture_stop() and http_client_shutdown(). Positions stay in the spool. NULL is ignored. */
+/* After its streams and calls have ended. Positions stay in the spool. NULL is ignored. */
 void capture_destroy(struct capture *capture);
 
 /* The filter changed (its memory too): looks at every container again. */

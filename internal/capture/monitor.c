@@ -23,7 +23,7 @@
 
 struct monitor {
     struct container_host host;
-    char *name;
+    const char *name; /* the client's */
     struct docker_events *events;
     struct loop_timer reconnect_timer;
     struct loop_timer relist_timer;
@@ -368,7 +368,7 @@ static int register_up(struct monitor *monitor)
                               .labels = text});
 }
 
-int monitor_create(struct capture_shared *shared, const struct capture_daemon *daemon,
+int monitor_create(struct capture_shared *shared, struct docker_client *client,
                    struct monitor **ret_monitor)
 {
     struct monitor *monitor = calloc(1, sizeof(*monitor));
@@ -377,25 +377,27 @@ int monitor_create(struct capture_shared *shared, const struct capture_daemon *d
     }
     struct loop *loop = shared->options.loop;
     monitor->host.shared = shared;
+    monitor->host.client = client;
+    monitor->name = docker_client_name(client);
     monitor->backoff = (struct backoff){RECONNECT_FIRST_NS, RECONNECT_LIMIT_NS, 0};
     loop_timer_init(loop, &monitor->reconnect_timer, handle_reconnect, monitor);
     loop_timer_init(loop, &monitor->relist_timer, handle_relist, monitor);
     loop_timer_init(loop, &monitor->ping_timer, handle_ping_timer, monitor);
     (void)snprintf(monitor->trouble, sizeof(monitor->trouble), "connecting to %s",
-                   daemon->endpoint.url);
-    monitor->name = strdup(daemon->name);
-    int rc = monitor->name == NULL ? -ENOMEM : map_init(&monitor->host.containers);
-    rc = rc != 0 ? rc
-                 : docker_client_create(shared->options.http, daemon->name, &daemon->endpoint,
-                                        &monitor->host.client);
+                   docker_client_url(client));
+    int rc = map_init(&monitor->host.containers);
     rc = rc != 0 ? rc : register_up(monitor);
     if (rc != 0) {
         monitor_destroy(monitor);
         return rc;
     }
-    connect_now(monitor);
     *ret_monitor = monitor;
     return 0;
+}
+
+void monitor_start(struct monitor *monitor)
+{
+    connect_now(monitor);
 }
 
 void monitor_stop(struct monitor *monitor)
@@ -422,9 +424,7 @@ void monitor_destroy(struct monitor *monitor)
         for_each(monitor, free_one, NULL);
     }
     map_finish(&monitor->host.containers);
-    docker_client_destroy(monitor->host.client);
     metric_finish(&monitor->up);
-    free(monitor->name);
     free(monitor);
 }
 

@@ -13,9 +13,11 @@
 
 struct monitor;
 
-/* Begins to connect. */
-int monitor_create(struct capture_shared *shared, const struct capture_daemon *daemon,
+/* client is borrowed. */
+int monitor_create(struct capture_shared *shared, struct docker_client *client,
                    struct monitor **ret_monitor) __attribute__((warn_unused_result));
+/* Begins to connect. */
+void monitor_start(struct monitor *monitor);
 void monitor_stop(struct monitor *monitor);
 /* After its calls have ended. NULL is ignored. */
 void monitor_destroy(struct monitor *monitor);
