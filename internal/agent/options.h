@@ -49,6 +49,7 @@ enum option_type {
     OPTION_LIST
 };
 
+/* Ordered as the rows of the table read. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct option_row {
     const char *path; /* "spool.limit"; in the environment LOG_CAPTURER_SPOOL_LIMIT */
     enum option_type type;

@@ -235,7 +235,7 @@ void capture_destroy(struct capture *capture)
     if (capture->collecting) {
         metrics_remove_collector(capture->shared.options.metrics, collect, capture);
     }
-    for (size_t i = 0; i < capture->monitor_count; i++) {
+    for (size_t i = 0; capture->monitors != NULL && i < capture->monitor_count; i++) {
         monitor_destroy(capture->monitors[i]);
     }
     finish_metrics(&capture->shared);

@@ -17,7 +17,6 @@
 #define DELAY_SAMPLE 256
 
 static void begin_reading(struct container *container);
-static void inspect(struct container *container);
 
 static void set_state(struct container *container, enum container_state state)
 {
@@ -74,7 +73,7 @@ static void handle_retry(struct loop_timer *timer, void *data)
     if (container->known) {
         begin_reading(container);
     } else {
-        inspect(container);
+        container_inspect(container);
     }
 }
 
@@ -149,7 +148,7 @@ static void handle_caught_up(struct container *container)
         container->started_again = false;
         begin_reading(container);
     } else if (container->running) {
-        inspect(container); /* the follow ended, so is it running? */
+        container_inspect(container); /* the follow ended, so is it running? */
     } else {
         set_state(container, CONTAINER_WAITING);
         (void)finish_if_gone(container);
@@ -188,6 +187,8 @@ static void handle_stream_end(enum stream_end end, const struct docker_outcome *
     if (end == STREAM_COMPLETED && (container->gone || !was_following) && !container->running) {
         stream_flush(container->stream); /* the log ends here: so does its last line */
     }
+    container->left_open = end == STREAM_COMPLETED && (stream_is_open(container->stream, 0) ||
+                                                       stream_is_open(container->stream, 1));
     container->stream = NULL;
     container->resume.open[0] = container->resume.open[1] = false;
     loop_timer_disarm(&container->idle_timer);
@@ -326,15 +327,14 @@ static void handle_probe(const struct probe_result *result, void *data)
     }
     const struct resume_mark *mark = &container->resume.marks[result->stream == RECORD_STDERR];
     bool recorded = resume_has_marks(&container->resume);
-    if (result->found && mark->count > 0 && result->time_ns <= mark->high_ns) {
+    bool up_to_date = result->found && mark->count > 0 && result->time_ns <= mark->high_ns;
+    if (up_to_date || (!result->found && !recorded)) {
         watch_for_silence(container);
-    } else if (result->found || recorded) {
+    } else {
         container->suspicious = !result->found;
         log_warn("container %s: its log stream went silent (%s); reading it anew", container->name,
                  result->found ? "newer lines exist" : "its log was truncated from outside");
         stream_close(container->stream, STREAM_SILENT);
-    } else {
-        watch_for_silence(container);
     }
 }
 
@@ -342,12 +342,13 @@ static void handle_idle(struct loop_timer *timer, void *data)
 {
     (void)timer;
     struct container *container = data;
-    if (container->delivered || container->probe != NULL) {
-        watch_for_silence(container);
+    bool quiet = !container->delivered && container->probe == NULL;
+    if (quiet && container->gone) {
+        stream_close(container->stream, STREAM_CLOSED);
         return;
     }
-    if (container->gone) {
-        stream_close(container->stream, STREAM_CLOSED);
+    if (!quiet) {
+        watch_for_silence(container);
         return;
     }
     metric_add(&container->host->shared->probes, 1);
@@ -466,13 +467,12 @@ static void handle_inspected(struct container *container, const struct docker_co
     if (container->stream != NULL) {
         return;
     }
-    if (was_known && container->caught_up && !container->running) {
+    bool all_read = was_known && container->caught_up;
+    if (all_read && container->running) {
+        retry_later(container, 0); /* its follow ended though it runs: not in a tight loop */
+    } else if ((all_read && !container->left_open) || found->state == DOCKER_STATE_CREATED) {
         set_state(container, CONTAINER_WAITING);
         (void)finish_if_gone(container);
-    } else if (was_known && container->caught_up) {
-        retry_later(container, 0); /* running, and yet its follow ended: not in a tight loop */
-    } else if (found->state == DOCKER_STATE_CREATED) {
-        set_state(container, CONTAINER_WAITING);
     } else {
         begin_reading(container);
     }
@@ -497,7 +497,7 @@ static void handle_inspect(const struct docker_outcome *outcome,
     }
 }
 
-static void inspect(struct container *container)
+void container_inspect(struct container *container)
 {
     if (container->inspecting || container->host->shared->stopping) {
         return;
@@ -542,7 +542,6 @@ struct container *container_create(struct container_host *host, const char *id, 
     loop_timer_init(loop, &container->lifetime_timer, handle_lifetime, container);
     map_insert(&host->containers, &container->node, container->id);
     metric_add(&host->shared->states[container->state], 1);
-    inspect(container);
     return container;
 }
 
@@ -588,7 +587,7 @@ void container_handle_listed(struct container *container, const struct docker_co
     bool renamed = strcmp(listed->name, container->name) != 0;
     container->running = running;
     if (renamed) {
-        inspect(container);
+        container_inspect(container);
     } else if (container->state == CONTAINER_WAITING && container->known &&
                (running || (recheck && listed->state != DOCKER_STATE_CREATED))) {
         begin_reading(container);
@@ -600,7 +599,7 @@ void container_handle_listed(struct container *container, const struct docker_co
 void container_handle_rename(struct container *container, const char *name)
 {
     if (strcmp(name, container->name) != 0) {
-        inspect(container);
+        container_inspect(container);
     }
 }
 
@@ -614,11 +613,6 @@ void container_handle_destroy(struct container *container)
     }
 }
 
-void container_reinspect(struct container *container)
-{
-    inspect(container);
-}
-
 void container_resume(struct container *container)
 {
     if (container->state != CONTAINER_SUSPENDED || container->stream != NULL) {
@@ -628,7 +622,7 @@ void container_resume(struct container *container)
     if (container->known) {
         begin_reading(container);
     } else {
-        inspect(container);
+        container_inspect(container);
     }
 }
 

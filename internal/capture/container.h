@@ -68,6 +68,7 @@ struct container {
     bool suspicious;   /* its log was truncated from outside: ask for the whole log only */
     bool skip_history; /* nothing recorded and nothing before now wanted */
     bool caught_up;    /* by the last read to the end, with no stream since */
+    bool left_open;    /* it ended within a line, the last one if the container stopped */
     bool delivered;    /* bytes came since the idle timer looked */
 
     struct resume resume;
@@ -83,7 +84,7 @@ struct container {
     struct container_probe *probe;
 };
 
-/* New in host->containers, and inspected at once. NULL without memory. */
+/* New in host->containers; container_inspect() begins its work. NULL without memory. */
 struct container *container_create(struct container_host *host, const char *id, const char *name,
                                    bool running);
 /* Frees it now; its stream and calls must have ended. The position stays unless forget. */
@@ -97,8 +98,9 @@ void container_handle_die(struct container *container);
 void container_handle_rename(struct container *container, const char *name);
 /* May free it. */
 void container_handle_destroy(struct container *container);
-/* Looks at it anew: the filter changed. */
-void container_reinspect(struct container *container);
+/* Asks the daemon what it is, and goes on from there: after its creation, when it was renamed, when
+ * the filter changed. */
+void container_inspect(struct container *container);
 /* Goes on after SUSPENDED. */
 void container_resume(struct container *container);
 /* Ends its stream with `why`, to be resumed later. */

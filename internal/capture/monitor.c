@@ -55,6 +55,15 @@ static struct container *find(struct monitor *monitor, const char *id)
     return node == NULL ? NULL : container_of(node, struct container, node);
 }
 
+static void add(struct monitor *monitor, const char *id, const char *name, bool running)
+{
+    struct container *container = container_create(&monitor->host, id, name, running);
+    if (container != NULL) {
+        container->listed = monitor->round;
+        container_inspect(container);
+    }
+}
+
 /* Calls `visit` for each container; it may free the one it is given. */
 static void for_each(struct monitor *monitor,
                      void (*visit)(struct container *container, void *data), void *data)
@@ -81,7 +90,7 @@ static void resume_one(struct container *container, void *data)
 static void reinspect_one(struct container *container, void *data)
 {
     (void)data;
-    container_reinspect(container);
+    container_inspect(container);
 }
 
 static void drop_if_unlisted(struct container *container, void *data)
@@ -137,13 +146,10 @@ static void take_listed(struct monitor *monitor, const struct docker_container *
 {
     struct container *container = find(monitor, listed->id);
     if (container == NULL) {
-        container = container_create(&monitor->host, listed->id, listed->name,
-                                     listed->state == DOCKER_STATE_RUNNING);
+        add(monitor, listed->id, listed->name, listed->state == DOCKER_STATE_RUNNING);
     } else {
-        container_handle_listed(container, listed, monitor->recheck);
-    }
-    if (container != NULL) {
         container->listed = monitor->round;
+        container_handle_listed(container, listed, monitor->recheck);
     }
 }
 
@@ -233,11 +239,7 @@ static void handle_event(const struct docker_event *event, void *data)
     }
     if (container == NULL) {
         if (event->action == DOCKER_ACTION_CREATE || event->action == DOCKER_ACTION_START) {
-            container = container_create(&monitor->host, event->id, event->name,
-                                         event->action == DOCKER_ACTION_START);
-            if (container != NULL) {
-                container->listed = monitor->round;
-            }
+            add(monitor, event->id, event->name, event->action == DOCKER_ACTION_START);
         }
         return;
     }

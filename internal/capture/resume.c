@@ -176,7 +176,7 @@ static bool is_repeated(const struct resume *resume, int i, const struct record 
 static void grow_recent(struct resume_recent *recent)
 {
     uint32_t capacity = recent->capacity * 2;
-    struct recent_line *lines = malloc(capacity * sizeof(*lines));
+    struct recent_line *lines = calloc(capacity, sizeof(*lines));
     if (lines == NULL) {
         return; /* a shorter memory, nothing worse */
     }
@@ -196,7 +196,7 @@ static struct resume_recent *create_recent(void)
         return NULL;
     }
     recent->capacity = RECENT_FIRST;
-    recent->lines = malloc(RECENT_FIRST * sizeof(*recent->lines));
+    recent->lines = calloc(RECENT_FIRST, sizeof(*recent->lines));
     if (recent->lines == NULL) {
         free(recent);
         return NULL;

@@ -5,7 +5,7 @@
  * woken for each line, and dockerd pays for each wake-up. So the sockets of follows live in an
  * epoll set of their own, which the loop watches one-shot. When it fires, a timer of one tick
  * starts; when that is over, all ready follows are read in one round. The tick adapts: half after
- * a round whose largest read was over 16 kB, a quarter longer after one under 6 kB, 0.1 to 10 ms.
+ * a round whose largest read was over 20 KiB, a quarter longer after one under 8 KiB, 0.1 to 10 ms.
  *
  * Fairness. One socket_action() reads up to 100 buffers of a stream. A stream that has had its
  * share of a round is paused and goes on in the next one; a round ends at its own limit, and the
@@ -30,8 +30,8 @@
 
 #define TICK_MIN_NS (100 * INT64_C(1000))
 #define TICK_MAX_NS (10 * INT64_C(1000000))
-#define READ_LARGE_BYTES 16384
-#define READ_SMALL_BYTES 6144
+#define READ_LARGE_BYTES 20480
+#define READ_SMALL_BYTES 8192
 #define ROUND_LIMIT_BYTES (1024U * 1024U)
 #define ROUND_BATCH 16
 #define RECONCILE_NS (10 * INT64_C(1000000000))
@@ -84,7 +84,6 @@ static void resume_throttled(struct http_client *client)
     while (!list_empty(&batch)) {
         struct http_stream *stream = container_of(batch.next, struct http_stream, throttled_link);
         list_remove(&stream->throttled_link);
-        stream->round_bytes = 0;
         /* Calls the write callback at once; an error there gives no message on 7.88. */
         if (curl_easy_pause(stream->easy, CURLPAUSE_CONT) != CURLE_OK) {
             http_stream_end(stream, HTTP_BROKEN);
@@ -115,6 +114,7 @@ static void handle_round(struct loop_timer *timer, void *data)
     if (client->follows_paused) {
         return;
     }
+    client->round++;
     client->largest_read = 0;
     client->round_bytes = 0;
     resume_throttled(client);

@@ -31,6 +31,7 @@ struct http_client {
     struct loop_fd paced_source;
     struct loop_timer paced_timer;
     int64_t tick_ns;
+    uint64_t round;      /* number of the present or last one */
     size_t largest_read; /* of one stream in the present round */
     size_t round_bytes;
     struct list throttled; /* streams that used up their share of a round */
@@ -77,6 +78,7 @@ struct http_stream {
     bool active;   /* on a connection */
     bool head_done;
     uint32_t sockets_opened; /* for this transfer, until it is on a connection */
+    uint64_t round;          /* the one in which round_bytes were read */
     size_t round_bytes;
     struct loop_timer timer;
     char error_text[CURL_ERROR_SIZE];

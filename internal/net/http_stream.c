@@ -46,6 +46,10 @@ static size_t handle_write(char *bytes, size_t one, size_t size, void *data)
         return CURL_WRITEFUNC_ERROR;
     }
     if (stream->options.kind == HTTP_FOLLOW) {
+        if (stream->round != stream->client->round) {
+            stream->round = stream->client->round;
+            stream->round_bytes = 0;
+        }
         if (stream->round_bytes >= STREAM_ROUND_SHARE_BYTES) {
             list_remove(&stream->throttled_link);
             list_append(&stream->client->throttled, &stream->throttled_link);

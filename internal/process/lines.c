@@ -28,30 +28,31 @@ bool lines_is_open(const struct lines *lines, uint8_t stream)
     return lines->joins[stream == RECORD_STDERR].open;
 }
 
-static void give(struct lines *lines, uint8_t stream, int64_t time_ns, const char *bytes,
-                 size_t size, unsigned flags)
+static void give(struct lines *lines, struct record record)
 {
-    if (size > lines->limit_bytes) {
-        size = lines->limit_bytes;
-        flags |= RECORD_TRUNCATED;
+    if (record.line_bytes > lines->limit_bytes) {
+        record.line_bytes = lines->limit_bytes;
+        record.flags |= RECORD_TRUNCATED;
     }
-    struct record record = {.time_ns = time_ns,
-                            .stream = stream,
-                            .flags = (uint8_t)flags,
-                            .line = bytes,
-                            .line_bytes = size};
     lines->on_record(&record, lines->data);
 }
 
-static void give_join(struct lines *lines, uint8_t stream, unsigned flags)
+static void give_join(struct lines *lines, uint8_t stream, uint8_t flags)
 {
     struct lines_join *join = join_of(lines, stream);
     if (!join->open) {
         return;
     }
     join->open = false;
-    flags |= join->truncated ? RECORD_TRUNCATED : 0U;
-    give(lines, stream, join->time_ns, join->text.data, join->text.size, flags);
+    struct record record = {.time_ns = join->time_ns,
+                            .stream = stream,
+                            .flags = flags,
+                            .line = join->text.data,
+                            .line_bytes = join->text.size};
+    if (join->truncated) {
+        record.flags |= RECORD_TRUNCATED;
+    }
+    give(lines, record);
     buf_finish(&join->text); /* long lines are rare; their memory is not kept */
 }
 
@@ -75,9 +76,13 @@ int lines_piece(struct lines *lines, uint8_t stream, int64_t time_ns, const char
     bool ended = size > 0 && bytes[size - 1] == '\n';
     size_t length = ended ? size - 1 : size;
     bool complete = ended || size < SHORTEST_CUT_BYTES;
-    unsigned flags = ended ? 0U : (unsigned)RECORD_NO_NEWLINE;
+    uint8_t flags = ended ? 0 : RECORD_NO_NEWLINE;
     if (!join->open && complete) {
-        give(lines, stream, time_ns, bytes, length, flags);
+        give(lines, (struct record){.time_ns = time_ns,
+                                    .stream = stream,
+                                    .flags = flags,
+                                    .line = bytes,
+                                    .line_bytes = length});
         return 0;
     }
     if (!join->open) {

@@ -52,7 +52,7 @@ static int check_name(const char *name, struct error *error)
 }
 
 int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *name,
-                      uint64_t otherwise, uint64_t *ret_record, struct error *error)
+                      uint64_t *record, struct error *error)
 {
     char path[80];
     unsigned char slots[2][SLOT_BYTES] = {{0}};
@@ -69,7 +69,6 @@ int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *
         return rc;
     }
     *cursor = (struct spool_cursor_file){.fd = fd};
-    *ret_record = otherwise;
     ssize_t n = pread(fd, slots, sizeof(slots), 0);
     for (int i = 0; i < 2 && n >= (i + 1) * SLOT_BYTES; i++) {
         unsigned char check[SLOT_BYTES];
@@ -77,7 +76,7 @@ int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *
         encode(sequence, get_u64(slots[i] + 8), check);
         if (memcmp(check, slots[i], SLOT_BYTES) == 0 && sequence > cursor->sequence) {
             cursor->sequence = sequence;
-            *ret_record = get_u64(slots[i] + 8);
+            *record = get_u64(slots[i] + 8);
         }
     }
     return 0;

@@ -20,11 +20,10 @@ struct spool_cursor_file {
     uint64_t sequence;
 };
 
-/* Opens or makes it; *ret_record is where it stands, or `otherwise` for a new or unreadable one.
+/* Opens or makes it; *record becomes where it stands, and stays for a new or unreadable one.
  * name: letters, digits, '-', '_', '.'; at most 64. -EINVAL otherwise. */
 int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *name,
-                      uint64_t otherwise, uint64_t *ret_record, struct error *error)
-    __attribute__((warn_unused_result));
+                      uint64_t *record, struct error *error) __attribute__((warn_unused_result));
 /* Durable when it returns 0. */
 int spool_cursor_store(struct spool_cursor_file *cursor, uint64_t record)
     __attribute__((warn_unused_result));

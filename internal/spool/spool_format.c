@@ -11,6 +11,9 @@
 #define TAG_POSITION 0x02
 #define TAG_RECORD 0x10
 
+static const unsigned char segment_magic[8] = {'L', 'C', 'S', 'P', 'O', 'O', 'L', '\n'};
+static const unsigned char frame_magic[4] = {'L', 'F', 'R', 'M'};
+
 static void put_u32(unsigned char *at, uint32_t value)
 {
     for (int i = 0; i < 4; i++) {
@@ -39,7 +42,7 @@ void spool_segment_header_encode(const struct spool_segment_header *header,
                                  unsigned char ret_bytes[SPOOL_SEGMENT_HEADER_BYTES])
 {
     memset(ret_bytes, 0, SPOOL_SEGMENT_HEADER_BYTES);
-    memcpy(ret_bytes, "LCSPOOL\n", 8);
+    memcpy(ret_bytes, segment_magic, sizeof(segment_magic));
     put_u32(ret_bytes + 8, SPOOL_FORMAT_VERSION);
     put_u32(ret_bytes + 12, SPOOL_SEGMENT_HEADER_BYTES);
     put_u64(ret_bytes + 16, header->first_frame);
@@ -52,7 +55,8 @@ void spool_segment_header_encode(const struct spool_segment_header *header,
 int spool_segment_header_decode(const unsigned char bytes[SPOOL_SEGMENT_HEADER_BYTES],
                                 struct spool_segment_header *ret_header)
 {
-    if (memcmp(bytes, "LCSPOOL\n", 8) != 0 || get_u32(bytes + 60) != crc32c(0, bytes, 60)) {
+    if (memcmp(bytes, segment_magic, sizeof(segment_magic)) != 0 ||
+        get_u32(bytes + 60) != crc32c(0, bytes, 60)) {
         return -EINVAL;
     }
     if (get_u32(bytes + 8) != SPOOL_FORMAT_VERSION ||
@@ -70,7 +74,7 @@ void spool_frame_header_encode(const struct spool_frame_header *header,
                                unsigned char ret_bytes[SPOOL_FRAME_HEADER_BYTES])
 {
     memset(ret_bytes, 0, SPOOL_FRAME_HEADER_BYTES);
-    memcpy(ret_bytes, "LFRM", 4);
+    memcpy(ret_bytes, frame_magic, sizeof(frame_magic));
     ret_bytes[4] = header->codec;
     ret_bytes[5] = header->flags;
     put_u32(ret_bytes + 8, header->stored_bytes);
@@ -89,7 +93,8 @@ void spool_frame_header_encode(const struct spool_frame_header *header,
 int spool_frame_header_decode(const unsigned char bytes[SPOOL_FRAME_HEADER_BYTES],
                               struct spool_frame_header *ret_header)
 {
-    if (memcmp(bytes, "LFRM", 4) != 0 || get_u32(bytes + 76) != crc32c(0, bytes, 76)) {
+    if (memcmp(bytes, frame_magic, sizeof(frame_magic)) != 0 ||
+        get_u32(bytes + 76) != crc32c(0, bytes, 76)) {
         return -EINVAL;
     }
     struct spool_frame_header header = {.codec = bytes[4],

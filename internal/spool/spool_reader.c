@@ -434,8 +434,7 @@ static int open_cursor(struct spool_reader *reader, const char *cursor_name, boo
     uint64_t head = atomic_load(&spool->durable_record);
     uint64_t record = from_start ? atomic_load(&spool->oldest_record) : head;
     if (cursor_name != NULL) {
-        int rc = spool_cursor_open(&reader->file, spool->dir_fd, cursor_name, record, &record,
-                                   error);
+        int rc = spool_cursor_open(&reader->file, spool->dir_fd, cursor_name, &record, error);
         if (rc != 0) {
             return rc;
         }

@@ -100,6 +100,20 @@ static int prepare(struct matcher *matcher, struct error *error)
     return 0;
 }
 
+static int scan(struct matcher *matcher, struct spool_reader *reader, spool_search_fn on_match,
+                void *data)
+{
+    struct spool_item item;
+    int rc;
+    spool_reader_limit_times(reader, matcher->query->since_ns, matcher->query->until_ns);
+    while ((rc = spool_reader_next(reader, &item)) == 1) {
+        if (item_matches(matcher, &item) && (rc = on_match(&item, data)) != 0) {
+            return rc;
+        }
+    }
+    return rc;
+}
+
 int spool_search(const char *dir, const struct spool_query *query, spool_search_fn on_match,
                  void *data, struct error *error)
 {
@@ -111,16 +125,7 @@ int spool_search(const char *dir, const struct spool_query *query, spool_search_
     }
     rc = spool_reader_open_dir(dir, &reader, error);
     if (rc == 0) {
-        struct spool_item item;
-        spool_reader_limit_times(reader, query->since_ns, query->until_ns);
-        while ((rc = spool_reader_next(reader, &item)) == 1) {
-            if (item_matches(&matcher, &item)) {
-                rc = on_match(&item, data);
-                if (rc != 0) {
-                    break;
-                }
-            }
-        }
+        rc = scan(&matcher, reader, on_match, data);
         if (rc < 0) {
             error_set(error, "reading the spool in %s: %s", dir, strerror(-rc));
         }
@@ -129,5 +134,5 @@ int spool_search(const char *dir, const struct spool_query *query, spool_search_
     if (query->regex != NULL) {
         regfree(&matcher.regex);
     }
-    return rc == 1 ? 0 : rc;
+    return rc;
 }

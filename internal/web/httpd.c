@@ -96,6 +96,7 @@ static enum MHD_Result send_response(struct MHD_Connection *connection,
     return result;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the signature is libmicrohttpd's */
 static enum MHD_Result handle_request(void *data, struct MHD_Connection *connection,
                                       const char *url, const char *method, const char *version,
                                       const char *upload, size_t *upload_size, void **context)
