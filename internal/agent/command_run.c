@@ -85,6 +85,19 @@ int command_check(const struct command_line *line)
     return rc;
 }
 
+/* "a|b" as words: a bar would end the table's cell. */
+static void put_choices(const char *choices)
+{
+    for (const char *p = choices; p != NULL && *p != '\0';) {
+        size_t size = strcspn(p, "|");
+        (void)printf("%s`%.*s`", p == choices ? " One of " : ", ", (int)size, p);
+        p += size + (p[size] == '|');
+    }
+    if (choices != NULL) {
+        (void)printf(".");
+    }
+}
+
 int command_options(const struct command_line *line)
 {
     if (has_help(line)) {
@@ -105,7 +118,9 @@ int command_options(const struct command_line *line)
                      row->value != NULL && row->value[0] != '\0' ? "`" : "", name,
                      row->flag != NULL ? ", `--" : "", row->flag != NULL ? row->flag : "",
                      row->flag != NULL ? "`" : "");
-        (void)printf(" %s |\n", row->help);
+        (void)printf(" %s", row->help);
+        put_choices(row->choices);
+        (void)printf(" |\n");
     }
     (void)printf("\n`docker` is a list of daemons, each `{name: ..., url: ..., tls: {ca: FILE, "
                  "cert: FILE, key: FILE, insecure: false}}`.\nDefault: one named `local` at "
