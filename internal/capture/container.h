@@ -81,6 +81,11 @@ struct container {
     unsigned failures;
     uint64_t lines, bytes, gaps;
     int64_t last_time_ns; /* of its last line */
+    int64_t bytes_at_ns;  /* wall clock when the present bytes came */
+    int64_t line_at_ns;   /* and when those of the last recorded line did */
+    int64_t interval_ns;  /* moving mean of the time between two lines */
+    bool live;            /* the present follow has caught up with the container */
+    bool log_rotates;
     struct container_probe *probe;
 };
 

@@ -62,6 +62,9 @@ int docker_container_parse(const struct json *object, struct record_label *stora
     name = text_or(name, "");
     const char *image = json_get_string(config, "Image");
     const struct json *labels = json_get(config != NULL ? config : object, "Labels");
+    const struct json *logging = json_get(json_get(object, "HostConfig"), "LogConfig");
+    const char *max_size = json_get_string(json_get(logging, "Config"), "max-size");
+    const char *driver = text_or(json_get_string(logging, "Type"), "");
     struct docker_container container = {
         .id = id,
         .name = name[0] == '/' ? name + 1 : name,
@@ -70,8 +73,9 @@ int docker_container_parse(const struct json *object, struct record_label *stora
                                                    : json_string(state)),
         .labels = storage,
         .tty = json_get_bool(config, "Tty"),
-        .log_driver = text_or(
-            json_get_string(json_get(json_get(object, "HostConfig"), "LogConfig"), "Type"), "")};
+        .log_driver = driver,
+        .log_rotates = (max_size != NULL && strcmp(max_size, "-1") != 0) ||
+                       (max_size == NULL && strcmp(driver, "local") == 0)};
     for (const struct json *label = json_first(labels);
          label != NULL && container.label_count < label_limit; label = json_next(label)) {
         if (json_string(label) != NULL) {

@@ -25,6 +25,7 @@ struct docker_container {
     size_t label_count;
     bool tty;               /* inspect only, like what follows */
     const char *log_driver; /* "" when not said */
+    bool log_rotates;       /* old lines go: max-size is set, or the driver's default does it */
 };
 
 /* Takes over what a JSON object of /containers/json or /containers/<id>/json says. Labels go to
