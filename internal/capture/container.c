@@ -305,11 +305,13 @@ static void limit_lifetime(struct container *container)
 static void open_stream(struct container *container, bool follow)
 {
     struct capture_shared *shared = container->host->shared;
+    bool podman = docker_client_is_podman(container->host->client);
     struct stream_options options = {.client = container->host->client,
                                      .id = container->id,
                                      .tty = container->tty,
                                      .follow = follow,
-                                     .whole = container->suspicious,
+                                     /* podman 4.3 loses lines between a tail and its follow */
+                                     .whole = container->suspicious || podman,
                                      .from_now = container->skip_history,
                                      .max_line_bytes = shared->options.max_line_bytes,
                                      .resume = &container->resume,
@@ -321,7 +323,7 @@ static void open_stream(struct container *container, bool follow)
                                      .on_end = handle_stream_end,
                                      .data = container};
     container->resume.repeats = !docker_client_api_at_least(container->host->client, 1, 42) &&
-                                !docker_client_is_podman(container->host->client);
+                                !podman;
     container->caught_up = false;
     container->live = false;
     if (stream_open(&stream_api_type, &options, &container->stream) != 0) {

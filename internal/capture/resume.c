@@ -8,7 +8,7 @@
  * daemon's clock is behind the latest line: then the clock went back and the line is new.
  *
  * Position: byte 1 (version), byte flags (1, 2: line open in stdout, stderr), then for each stream
- * time (8), count (4), high (8), then floor (8); little endian.
+ * time (8), count (4), high (8), then floor (8) and lines recorded (8); little endian.
  */
 #include "capture/resume.h"
 
@@ -20,6 +20,7 @@
 #include "base/timestamp.h"
 
 #define POSITION_VERSION 1
+#define WORTH_PARTIAL 1000
 #define RECENT_FIRST 64
 #define RECENT_LIMIT 32768
 #define RECENT_SPAN_NS (10 * NS_PER_SECOND)
@@ -66,7 +67,7 @@ bool resume_has_marks(const struct resume *resume)
 
 bool resume_allows_partial(const struct resume *resume)
 {
-    return resume_has_marks(resume) && !resume->open[0] && !resume->open[1] &&
+    return resume->recorded >= WORTH_PARTIAL && !resume->open[0] && !resume->open[1] &&
            !resume_is_strict(resume);
 }
 
@@ -238,7 +239,7 @@ enum resume_verdict resume_judge(struct resume *resume, const struct record *rec
 {
     int i = stream_index(record);
     if (resume->first && resume->partial &&
-        (resume->marks[i].count == 0 || record->time_ns > resume->marks[i].time_ns)) {
+        (resume->marks[i].count == 0 || record->time_ns >= resume->marks[i].time_ns)) {
         return RESUME_NOT_PROVED;
     }
     resume->first = false;
@@ -272,6 +273,7 @@ void resume_record(struct resume *resume, const struct record *record)
         mark->time_ns = record->time_ns;
         mark->count = 1;
     }
+    resume->recorded++;
     if (resume->repeats) {
         remember(resume, i, record);
     }
@@ -309,6 +311,7 @@ size_t resume_encode(const struct resume *resume, unsigned char ret_bytes[RESUME
         at = put(at, (uint64_t)resume->marks[i].high_ns, 8);
     }
     at = put(at, (uint64_t)resume->floor_ns, 8);
+    at = put(at, resume->recorded, 8);
     return (size_t)(at - ret_bytes);
 }
 
@@ -326,5 +329,6 @@ int resume_decode(struct resume *resume, const unsigned char *bytes, size_t size
         resume->marks[i].high_ns = (int64_t)get(&at, 8);
     }
     resume->floor_ns = (int64_t)get(&at, 8);
+    resume->recorded = get(&at, 8);
     return 0;
 }

@@ -7,8 +7,9 @@
  * the timestamp of the last line and the number of lines that had it. Across the two streams the
  * order of the log is not the order of times, hence one mark each.
  *
- * An answer may begin in the middle of the log (`tail`). It is good only when its first line is one
- * that was recorded before: everything between is then in it.
+ * An answer may begin in the middle of the log (`tail`). It is good only when its first line is
+ * earlier than the last recorded one of its stream: then all lines with that one's time, and
+ * everything behind them, are in it.
  *
  * Pure but for the memory of recent lines. One thread.
  */
@@ -20,7 +21,7 @@
 
 #include "base/record.h"
 
-#define RESUME_POSITION_BYTES 50
+#define RESUME_POSITION_BYTES 58
 
 struct resume_mark {
     int64_t time_ns; /* of the last line recorded */
@@ -33,6 +34,7 @@ struct resume_recent; /* times and hashes of the last lines, for the daemons tha
 struct resume {
     struct resume_mark marks[2]; /* stdout, stderr */
     bool open[2];                /* a line had begun and not ended at the position */
+    uint64_t recorded;           /* lines, of both streams together */
     int64_t floor_ns;            /* lines up to this time are not wanted; 0: none */
 
     /* within the present answer */
@@ -59,7 +61,9 @@ void resume_init(struct resume *resume);
 void resume_finish(struct resume *resume);
 /* Whether anything was recorded. */
 bool resume_has_marks(const struct resume *resume);
-/* Whether a partial answer could prove that nothing is between: not when a long line was open. */
+/* Whether a partial answer is worth asking for: not when a long line was open, which no later line
+ * can vouch for, and not when little was recorded, since the whole log is then little more than
+ * what is wanted. */
 bool resume_allows_partial(const struct resume *resume);
 /* Whether only the mark itself, not the order of times, says what is new (the clock went back). */
 bool resume_is_strict(const struct resume *resume);
