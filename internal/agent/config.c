@@ -99,6 +99,19 @@ static void set_list(struct reader *reader, const struct option_row *row, const 
     }
 }
 
+static bool is_repeated(struct reader *reader, const yaml_node_t *mapping,
+                        const yaml_node_pair_t *pair)
+{
+    const char *word = scalar(yaml_document_get_node(&reader->document, pair->key));
+    for (yaml_node_pair_t *other = mapping->data.mapping.pairs.start; other < pair; other++) {
+        const char *earlier = scalar(yaml_document_get_node(&reader->document, other->key));
+        if (word != NULL && earlier != NULL && strcmp(word, earlier) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- daemons ---- */
 
 struct daemon_row {
@@ -130,6 +143,9 @@ static void set_daemon_value(struct reader *reader, struct config_daemon *daemon
             char **at = (char **)(void *)((char *)daemon + daemon_rows[i].offset);
             free(*at);
             *at = word[0] == '\0' ? NULL : strdup(word);
+            if (*at == NULL && word[0] != '\0') {
+                complain(reader, value, "out of memory");
+            }
             return;
         }
     }
@@ -150,8 +166,9 @@ static void read_daemon(struct reader *reader, struct config_daemon *daemon, con
         const yaml_node_t *value = yaml_document_get_node(&reader->document, pair->value);
         const char *word = scalar(key);
         char path[PATH_LIMIT_BYTES];
-        if (word == NULL || value == NULL) {
-            complain(reader, mapping, "a key is expected here");
+        if (word == NULL || value == NULL || is_repeated(reader, mapping, pair)) {
+            complain(reader, key == NULL ? mapping : key,
+                     word == NULL ? "a key is expected here" : "this key is there twice");
             continue;
         }
         (void)snprintf(path, sizeof(path), "%s%s", prefix, word);
@@ -197,19 +214,6 @@ static bool is_section(const char *path)
     size_t size = strlen(path);
     for (const struct option_row *row = option_rows; row->path != NULL; row++) {
         if (strncmp(row->path, path, size) == 0 && row->path[size] == '.') {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_repeated(struct reader *reader, const yaml_node_t *mapping,
-                        const yaml_node_pair_t *pair)
-{
-    const char *word = scalar(yaml_document_get_node(&reader->document, pair->key));
-    for (yaml_node_pair_t *other = mapping->data.mapping.pairs.start; other < pair; other++) {
-        const char *earlier = scalar(yaml_document_get_node(&reader->document, other->key));
-        if (word != NULL && earlier != NULL && strcmp(word, earlier) == 0) {
             return true;
         }
     }

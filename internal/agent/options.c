@@ -163,8 +163,8 @@ static int set_text(char **at, const char *text)
 
 static bool is_choice(const char *choices, const char *text)
 {
-    size_t size = strlen(text);
-    for (const char *p = choices; size > 0 && p != NULL; p = strchr(p, '|')) {
+    size_t size = strcspn(text, "|");
+    for (const char *p = choices; size > 0 && text[size] == '\0' && p != NULL; p = strchr(p, '|')) {
         p += *p == '|';
         if (strncmp(p, text, size) == 0 && (p[size] == '|' || p[size] == '\0')) {
             return true;

@@ -86,11 +86,13 @@ int buf_printf(struct buf *buf, const char *format, ...)
     if (rc == 0 && (size_t)n < sizeof(small)) {
         rc = buf_append(buf, small, (size_t)n);
     } else if (rc == 0) {
-        rc = buf_reserve(buf, (size_t)n + 1);
+        char *text = malloc((size_t)n + 1);
+        rc = text == NULL ? -ENOMEM : 0;
         if (rc == 0) {
-            (void)vsnprintf(buf->data + buf->size, (size_t)n + 1, format, again);
-            buf->size += (size_t)n;
+            (void)vsnprintf(text, (size_t)n + 1, format, again);
+            rc = buf_append(buf, text, (size_t)n);
         }
+        free(text);
     }
     va_end(again);
     return rc;

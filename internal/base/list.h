@@ -38,6 +38,18 @@ static inline void list_append(struct list *head, struct list *link)
     head->prev = link;
 }
 
+/* Moves all links of `from` to the end of `to`. */
+static inline void list_splice(struct list *to, struct list *from)
+{
+    if (from->next != from) {
+        from->next->prev = to->prev;
+        from->prev->next = to;
+        to->prev->next = from->next;
+        to->prev = from->prev;
+        list_init(from);
+    }
+}
+
 static inline void list_remove(struct list *link)
 {
     if (link->next != NULL) {

@@ -38,7 +38,11 @@ static int append_text_line(struct buf *line, const char *stamp, const char *lev
 {
     int rc = buf_printf(line, "%s %-5s ", stamp, level);
     for (const char *p = message; rc == 0 && *p != '\0'; p++) {
-        bool control = (unsigned char)*p < 0x20 || *p == 0x7f;
+        unsigned char byte = (unsigned char)*p;
+        /* Also U+0080 to U+009F, which begin with C2 and which terminals obey. */
+        bool c1 = (byte == 0xc2 && (unsigned char)p[1] < 0xa0) ||
+                  (byte >= 0x80 && byte < 0xa0 && p > message && (unsigned char)p[-1] == 0xc2);
+        bool control = byte < 0x20 || byte == 0x7f || c1;
         rc = control ? buf_printf(line, "\\x%02x", (unsigned)(unsigned char)*p)
                      : buf_append(line, p, 1);
     }

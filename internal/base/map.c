@@ -96,7 +96,7 @@ struct map_node *map_next(const struct map *map, const struct map_node *node)
         }
         i = (size_t)(slot_of(map, node->hash) - map->slots) + 1;
     }
-    for (; i < map->slot_count; i++) {
+    for (; map->slots != NULL && i < map->slot_count; i++) {
         if (map->slots[i] != NULL) {
             return map->slots[i];
         }

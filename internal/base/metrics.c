@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+
 struct metrics {
     struct list families;
     struct list collectors;
@@ -177,8 +179,12 @@ int metrics_append_label(struct buf *labels, const char *key, const char *value)
         case '\n':
             rc = buf_append(labels, "\\n", 2);
             break;
-        default:
-            rc = buf_append(labels, p, 1);
+        default: {
+            size_t length = str_utf8_length(p, strlen(p));
+            rc = length == 0 ? buf_append(labels, "\xef\xbf\xbd", 3)
+                             : buf_append(labels, p, length);
+            p += length > 1 ? length - 1 : 0;
+        }
         }
     }
     return rc != 0 ? rc : buf_append(labels, "\"", 1);

@@ -105,6 +105,13 @@ struct civil {
     int year, month, day, hour, minute, second;
 };
 
+static int days_of_month(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return month == 2 && leap ? 29 : days[month - 1];
+}
+
 static bool parse_civil(const char *text, struct civil *ret)
 {
     struct civil c = {take_digits(text, 4),      take_digits(text + 5, 2),
@@ -112,9 +119,9 @@ static bool parse_civil(const char *text, struct civil *ret)
                       take_digits(text + 14, 2), take_digits(text + 17, 2)};
     bool marks = text[4] == '-' && text[7] == '-' && (text[10] == 'T' || text[10] == ' ') &&
                  text[13] == ':' && text[16] == ':';
-    bool ranges = c.year >= 0 && c.month >= 1 && c.month <= 12 && c.day >= 1 && c.day <= 31 &&
-                  c.hour >= 0 && c.hour < 24 && c.minute >= 0 && c.minute < 60 && c.second >= 0 &&
-                  c.second <= 60;
+    bool ranges = c.year >= 0 && c.month >= 1 && c.month <= 12 && c.day >= 1 &&
+                  c.day <= days_of_month(c.year, c.month) && c.hour >= 0 && c.hour < 24 &&
+                  c.minute >= 0 && c.minute < 60 && c.second >= 0 && c.second <= 60;
     *ret = c;
     return marks && ranges;
 }

@@ -33,6 +33,18 @@ static enum docker_state parse_state(const char *word)
     return DOCKER_STATE_UNKNOWN;
 }
 
+/* A linked container has `/app/alias` among its names, possibly first. */
+static const char *own_name(const struct json *names)
+{
+    for (const struct json *name = json_first(names); name != NULL; name = json_next(name)) {
+        const char *text = json_string(name);
+        if (text != NULL && strchr(text + (text[0] == '/'), '/') == NULL) {
+            return text;
+        }
+    }
+    return json_string(json_first(names));
+}
+
 static const char *text_or(const char *text, const char *otherwise)
 {
     return text != NULL ? text : otherwise;
@@ -56,12 +68,12 @@ int docker_container_parse(const struct json *object, struct record_label *stora
     const struct json *config = json_get(object, "Config");
     const struct json *state = json_get(object, "State");
     const char *name = json_get_string(object, "Name");
-    if (name == NULL) {
-        name = json_string(json_first(json_get(object, "Names")));
+    if (name == NULL || name[0] == '\0') { /* podman's list has an empty Name too */
+        name = own_name(json_get(object, "Names"));
     }
     name = text_or(name, "");
     const char *image = json_get_string(config, "Image");
-    const struct json *labels = json_get(config != NULL ? config : object, "Labels");
+    const struct json *labels = json_get(json_is_object(config) ? config : object, "Labels");
     const struct json *logging = json_get(json_get(object, "HostConfig"), "LogConfig");
     const char *max_size = json_get_string(json_get(logging, "Config"), "max-size");
     const char *driver = text_or(json_get_string(logging, "Type"), "");
@@ -78,7 +90,7 @@ int docker_container_parse(const struct json *object, struct record_label *stora
                        (max_size == NULL && strcmp(driver, "local") == 0)};
     for (const struct json *label = json_first(labels);
          label != NULL && container.label_count < label_limit; label = json_next(label)) {
-        if (json_string(label) != NULL) {
+        if (json_string(label) != NULL && json_name(label) != NULL) {
             storage[container.label_count++] = (struct record_label){json_name(label),
                                                                      json_string(label)};
         }

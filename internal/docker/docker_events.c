@@ -48,7 +48,7 @@ int docker_event_parse(const struct json *object, struct docker_event *ret_event
     const struct json *actor = json_get(object, "Actor");
     const char *id = json_get_string(actor, "ID");
     if (type == NULL || strcmp(type, "container") != 0 || action == NULL || id == NULL ||
-        strlen(id) != DOCKER_ID_SIZE - 1) {
+        strlen(id) != DOCKER_ID_SIZE - 1 || strspn(id, "0123456789abcdef") != DOCKER_ID_SIZE - 1) {
         error_set(error, "an event that is not of a container");
         return -EINVAL;
     }
@@ -93,7 +93,8 @@ void docker_event_reader_feed(struct docker_event_reader *reader, const char *by
     while (size > 0) {
         const char *end = memchr(bytes, '\n', size);
         size_t length = end == NULL ? size : (size_t)(end - bytes);
-        if (!reader->skipping && end != NULL && reader->line.size == 0) {
+        if (!reader->skipping && end != NULL && reader->line.size == 0 &&
+            length <= EVENT_LIMIT_BYTES) {
             handle_line(reader, bytes, length);
         } else if (!reader->skipping) {
             if (buf_append(&reader->line, bytes, length) != 0) {

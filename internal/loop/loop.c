@@ -42,6 +42,7 @@ struct loop {
     uint32_t slot_count;
     uint32_t first_free;       /* index + 1; 0: none */
     struct loop_timer *timers; /* root of the heap */
+    uint64_t armings;
     struct list tasks;
     struct list posts;
     struct loop_fd wake;
@@ -61,11 +62,14 @@ static void handle_wake(struct loop_fd *source, int events, void *data)
     if (read(source->fd, &count, sizeof(count)) < 0) {
         return;
     }
-    struct list *link;
-    struct list *next;
-    list_for_each_safe(link, next, &loop->posts)
-    {
-        struct loop_post *post = container_of(link, struct loop_post, link);
+    /* Any handler may remove any post, so none is remembered over a call. */
+    struct list batch;
+    list_init(&batch);
+    list_splice(&batch, &loop->posts);
+    while (!list_empty(&batch)) {
+        struct loop_post *post = container_of(batch.next, struct loop_post, link);
+        list_remove(&post->link);
+        list_append(&loop->posts, &post->link);
         if (atomic_exchange(&post->pending, false)) {
             post->handle(post, post->data);
         }
@@ -290,7 +294,7 @@ static struct loop_timer *heap_meld(struct loop_timer *a, struct loop_timer *b)
     if (a == NULL || b == NULL) {
         return a == NULL ? b : a;
     }
-    if (b->due_ns < a->due_ns) {
+    if (b->due_ns < a->due_ns || (b->due_ns == a->due_ns && b->armed_as < a->armed_as)) {
         struct loop_timer *swap = a;
         a = b;
         b = swap;
@@ -335,6 +339,7 @@ void loop_timer_arm(struct loop_timer *timer, int64_t delay_ns)
     struct loop *loop = timer->loop;
     loop_timer_disarm(timer);
     timer->due_ns = loop_now_ns(loop) + (delay_ns > 0 ? delay_ns : 0);
+    timer->armed_as = loop->armings++;
     timer->armed = true;
     loop->timers = heap_meld(loop->timers, timer);
 }
@@ -362,10 +367,12 @@ void loop_timer_disarm(struct loop_timer *timer)
     timer->child = timer->sibling = timer->back = NULL;
 }
 
+/* Those armed meanwhile wait for the next iteration. */
 static void run_timers(struct loop *loop)
 {
     int64_t now = loop_now_ns(loop);
-    while (loop->timers != NULL && loop->timers->due_ns <= now) {
+    uint64_t before = loop->armings;
+    while (loop->timers != NULL && loop->timers->due_ns <= now && loop->timers->armed_as < before) {
         struct loop_timer *timer = loop->timers;
         loop_timer_disarm(timer);
         timer->handle(timer, timer->data);
@@ -397,11 +404,7 @@ static void run_tasks(struct loop *loop)
 {
     struct list batch;
     list_init(&batch);
-    while (!list_empty(&loop->tasks)) {
-        struct list *link = loop->tasks.next;
-        list_remove(link);
-        list_append(&batch, link);
-    }
+    list_splice(&batch, &loop->tasks);
     while (!list_empty(&batch)) {
         struct loop_task *task = container_of(batch.next, struct loop_task, link);
         list_remove(&task->link);

@@ -18,6 +18,7 @@ struct loop_timer {
     loop_timer_fn handle;
     void *data;
     int64_t due_ns;
+    uint64_t armed_as; /* number of the arming: equal times run in this order */
     bool armed;
     struct loop_timer *child;   /* first one */
     struct loop_timer *sibling; /* to the right */

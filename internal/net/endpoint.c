@@ -20,27 +20,50 @@ static int parse_unix(const char *path, struct endpoint *endpoint, struct error 
     return 0;
 }
 
+static int refuse_tcp(const struct endpoint *endpoint, struct error *error)
+{
+    error_set(error, "'%s': expected host:port behind the scheme, as in tcp://10.0.0.5:2375",
+              endpoint->url);
+    return -EINVAL;
+}
+
+/* Splits `host`, `host:port`, `[v6]`, `[v6]:port`; the port's text is "" when there is none. */
+static bool split_host(const char *text, size_t size, size_t *ret_host_size, const char **ret_port)
+{
+    const char *end = text + size;
+    const char *after = memchr(text, ':', size);
+    if (size > 0 && text[0] == '[') {
+        const char *bracket = memchr(text, ']', size);
+        if (bracket == NULL || bracket == text + 1) {
+            return false;
+        }
+        after = bracket + 1;
+    } else if (after != NULL && memchr(after + 1, ':', (size_t)(end - after) - 1) != NULL) {
+        return false; /* an IPv6 address needs its brackets */
+    }
+    after = after == NULL ? end : after;
+    *ret_host_size = (size_t)(after - text);
+    *ret_port = after == end ? end : after + 1;
+    return *ret_host_size > 0 && (after == end || (*after == ':' && after + 1 < end));
+}
+
 /* rest is `host[:port][/]`. */
 static int parse_tcp(const char *rest, struct endpoint *endpoint, struct error *error)
 {
     size_t size = strcspn(rest, "/");
     const char *tail = rest + size;
-    if (size == 0 || strpbrk(rest, "@?# ") != NULL || (tail[0] != '\0' && tail[1] != '\0')) {
-        error_set(error, "'%s': expected host:port behind the scheme, as in tcp://10.0.0.5:2375",
-                  endpoint->url);
-        return -EINVAL;
-    }
-    const char *bracket = memchr(rest, ']', size);
-    const char *from = bracket != NULL ? bracket : rest;
-    const char *colon = memchr(from, ':', size - (size_t)(from - rest));
+    size_t host_size;
+    const char *port_text;
+    char digits[8] = {0};
     uint64_t port = endpoint->use_tls ? 2376 : 2375;
-    size_t host_size = size;
-    if (colon != NULL) {
-        char digits[8] = {0};
-        size_t digit_count = (size_t)(rest + size - colon) - 1;
-        host_size = (size_t)(colon - rest);
-        memcpy(digits, colon + 1, digit_count < sizeof(digits) ? digit_count : sizeof(digits) - 1);
-        if (str_parse_u64(digits, &port) != 0 || port == 0 || port > 65535) {
+    if (strpbrk(rest, "@?# ") != NULL || (tail[0] != '\0' && tail[1] != '\0') ||
+        !split_host(rest, size, &host_size, &port_text)) {
+        return refuse_tcp(endpoint, error);
+    }
+    size_t digit_count = (size_t)(rest + size - port_text);
+    if (digit_count > 0) {
+        memcpy(digits, port_text, digit_count < 6 ? digit_count : 6);
+        if (digit_count > 5 || str_parse_u64(digits, &port) != 0 || port == 0 || port > 65535) {
             error_set(error, "'%s': the port must be a number from 1 to 65535", endpoint->url);
             return -EINVAL;
         }

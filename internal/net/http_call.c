@@ -12,6 +12,7 @@
 struct http_call {
     struct http_stream *stream;
     struct buf body;
+    size_t limit_bytes;
     int body_rc;
     char api_version[16];
     char server[64];
@@ -62,7 +63,7 @@ static void handle_end(const struct http_result *result, void *data)
                                  .body_bytes = body == NULL ? 0 : call->body.size,
                                  .api_version = call->api_version,
                                  .server = call->server};
-    if (call->body_rc == -E2BIG) {
+    if (call->body_rc == -E2BIG || call->body.size > call->limit_bytes) {
         answer.end = HTTP_BROKEN;
         answer.text = "the answer is longer than the limit";
     } else if (call->body_rc != 0 || body == NULL) {
@@ -83,7 +84,8 @@ int http_call_start(struct http_client *client, const struct http_call_options *
     }
     call->on_answer = options->on_answer;
     call->data = options->data;
-    buf_init(&call->body, options->limit_bytes + 1);
+    call->limit_bytes = options->limit_bytes;
+    buf_init(&call->body, options->limit_bytes + 2); /* one over, to see that, and a NUL */
     struct http_stream_options stream = {.target = options->target,
                                          .kind = HTTP_CALL,
                                          .method = options->method,

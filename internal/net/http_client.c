@@ -13,7 +13,8 @@
  *
  * The idle pool. libcurl counts CURLMOPT_MAXCONNECTS against all connections of the share, those in
  * use included, and looks at it when a transfer gives its connection back. So the option follows
- * the number of transfers: transfers + idle limit - 1.
+ * the number of transfers: transfers + idle limit - 1. libcurl chooses the oldest idle connection
+ * whoever it goes to, so with several targets the limits of those in use are one sum.
  *
  * Rejected: CURLMOPT_MAX_TOTAL_CONNECTIONS (hangs with a shared pool on 7.88, ignored by 8.x), and
  * a share between threads (not supported by libcurl for connections).
@@ -431,6 +432,7 @@ int http_client_create(const struct http_client_options *options, struct http_cl
     client->follows_limit = follows_within_fd_limit(options->follows_limit);
     list_init(&client->ending);
     list_init(&client->streams);
+    list_init(&client->targets);
     list_init(&client->throttled);
     for (int i = 0; i < HTTP_KINDS; i++) {
         list_init(&client->waiting[i]);
@@ -525,7 +527,7 @@ int http_target_create(struct http_client *client, const struct endpoint *endpoi
         return -ENOMEM;
     }
     *target = (struct http_target){.client = client, .endpoint = *endpoint};
-    client->target_count++;
+    list_append(&client->targets, &target->link);
     *ret_target = target;
     return 0;
 }
@@ -533,7 +535,8 @@ int http_target_create(struct http_client *client, const struct endpoint *endpoi
 void http_target_destroy(struct http_target *target)
 {
     if (target != NULL) {
-        target->client->target_count--;
+        list_remove(&target->link);
+        sockets_disown(&target->client->sockets, &target->open_sockets);
         free(target);
     }
 }

@@ -43,8 +43,9 @@ struct http_client {
     uint32_t follows_opening;
     uint32_t follows_limit;
     uint32_t transfers; /* in the multi */
+    uint32_t completed; /* of these, those whose connection is idle again */
     uint32_t sockets_connecting;
-    uint32_t target_count;
+    struct list targets;
 
     struct loop_timer reconcile_timer;
     struct metric idle, active, connecting, open;
@@ -56,8 +57,10 @@ struct http_client {
 
 struct http_target {
     struct http_client *client;
+    struct list link; /* in client->targets */
     struct endpoint endpoint;
     uint32_t calls_active;
+    uint32_t open_sockets;
 };
 
 enum http_stream_state { HTTP_STREAM_WAITING, HTTP_STREAM_OPEN, HTTP_STREAM_ENDING };

@@ -112,8 +112,8 @@ static curl_socket_t handle_open_socket(void *data, curlsocktype purpose,
 {
     (void)purpose;
     struct http_stream *stream = data;
-    int fd = sockets_open(&stream->client->sockets, address->family, address->socktype,
-                          address->protocol);
+    struct socket_kind kind = {address->family, address->socktype, address->protocol};
+    int fd = sockets_open(&stream->client->sockets, &kind, &stream->options.target->open_sockets);
     if (fd < 0) {
         return CURL_SOCKET_BAD;
     }
@@ -161,13 +161,19 @@ static int handle_before_request(void *data, char *ip, char *local_ip, int port,
 
 static uint32_t idle_limit(const struct http_client *client)
 {
-    uint64_t per_host = (uint64_t)client->options.idle_per_host * client->target_count;
-    return per_host < client->options.idle_total ? (uint32_t)per_host : client->options.idle_total;
+    uint32_t per_host = client->options.idle_per_host;
+    uint64_t sum = 0;
+    for (const struct list *link = client->targets.next; link != &client->targets;
+         link = link->next) {
+        uint32_t open = container_of(link, const struct http_target, link)->open_sockets;
+        sum += open < per_host ? open : per_host;
+    }
+    return sum < client->options.idle_total ? (uint32_t)sum : client->options.idle_total;
 }
 
 static void limit_idle_connections(struct http_client *client)
 {
-    uint64_t limit = (uint64_t)idle_limit(client) + client->transfers;
+    uint64_t limit = (uint64_t)idle_limit(client) + client->transfers - client->completed;
     limit = limit > 1 ? limit - 1 : 1;
     (void)curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS,
                             limit > LONG_MAX ? LONG_MAX : (long)limit);
@@ -380,6 +386,10 @@ void http_stream_end(struct http_stream *stream, enum http_end end)
     }
     stream->state = HTTP_STREAM_ENDING;
     stream->end = end;
+    if (end == HTTP_COMPLETE) { /* its connection is idle already */
+        client->completed++;
+        limit_idle_connections(client);
+    }
     loop_timer_disarm(&stream->timer);
     list_remove(&stream->throttled_link);
     list_remove(&stream->link);
@@ -453,10 +463,14 @@ static void reap(struct http_stream *stream)
     if (stream->in_multi) {
         (void)curl_multi_remove_handle(client->multi, stream->easy);
         client->transfers--;
+        client->completed -= stream->end == HTTP_COMPLETE;
     }
     /* Only now: until here libcurl could call back with this stream. */
     curl_easy_cleanup(stream->easy);
-    connecting_is_over(stream);
+    if (stream->sockets_opened > 0) { /* libcurl 7.88 can close these without a word */
+        connecting_is_over(stream);
+        sockets_reconcile(&client->sockets);
+    }
     if (stream->active) {
         metric_add(&client->active, -1);
     }

@@ -91,9 +91,17 @@ static ino_t inode_of(int fd)
     return fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
-int sockets_open(struct sockets *sockets, int family, int type, int protocol)
+static void count_closed(struct sockets *sockets, struct socket_entry *entry)
 {
-    int fd = socket(family, type | SOCK_CLOEXEC, protocol);
+    entry->open = false;
+    (*entry->owned)--;
+    sockets->open_count--;
+    metric_add(&sockets->closed, 1);
+}
+
+int sockets_open(struct sockets *sockets, const struct socket_kind *kind, uint32_t *owned)
+{
+    int fd = socket(kind->family, kind->type | SOCK_CLOEXEC, kind->protocol);
     if (fd < 0) {
         return -1;
     }
@@ -104,22 +112,27 @@ int sockets_open(struct sockets *sockets, int family, int type, int protocol)
         return -1;
     }
     if (entry->open) { /* its close was missed, and the kernel gave the number again */
-        sockets->open_count--;
-        metric_add(&sockets->closed, 1);
+        count_closed(sockets, entry);
         metric_add(&sockets->repaired, 1);
     }
     entry->open = true;
+    entry->owned = owned;
+    (*owned)++;
     entry->inode = inode_of(fd);
     sockets->open_count++;
     metric_add(&sockets->opened, 1);
     return fd;
 }
 
-static void count_closed(struct sockets *sockets, struct socket_entry *entry)
+void sockets_disown(struct sockets *sockets, const uint32_t *owned)
 {
-    entry->open = false;
-    sockets->open_count--;
-    metric_add(&sockets->closed, 1);
+    for (size_t fd = 0; fd < sockets->capacity; fd++) {
+        struct socket_entry *entry = sockets->entries[fd];
+        if (entry != NULL && entry->open && entry->owned == owned) {
+            entry->owned = &sockets->nobodys;
+            sockets->nobodys++;
+        }
+    }
 }
 
 void sockets_close(struct sockets *sockets, int fd)

@@ -20,6 +20,7 @@ struct socket_entry {
     bool open;             /* counted */
     bool paced;            /* in the set of follows */
     ino_t inode;           /* of the socket that was counted */
+    uint32_t *owned;       /* its owner\'s own count of open sockets */
     int want;              /* LOOP_READ and LOOP_WRITE asked for by libcurl */
     struct loop_fd source; /* when it is watched by the loop itself */
 };
@@ -28,6 +29,7 @@ struct sockets {
     struct socket_entry **entries; /* by fd; grows only */
     size_t capacity;
     size_t open_count;
+    uint32_t nobodys;
     struct metric opened;
     struct metric closed;
     struct metric repaired;
@@ -38,8 +40,14 @@ int sockets_register_metrics(struct sockets *sockets, struct metrics *metrics)
     __attribute__((warn_unused_result));
 void sockets_finish(struct sockets *sockets);
 
-/* Opens a close-on-exec socket and counts it; -1 with errno as socket(2). */
-int sockets_open(struct sockets *sockets, int family, int type, int protocol);
+struct socket_kind {
+    int family, type, protocol; /* as for socket(2) */
+};
+/* Opens a close-on-exec socket and counts it, also in *owned, which must stay in place while the
+ * socket is open; -1 with errno as socket(2). */
+int sockets_open(struct sockets *sockets, const struct socket_kind *kind, uint32_t *owned);
+/* The owner of this count goes: its sockets stay open and are nobody's. */
+void sockets_disown(struct sockets *sockets, const uint32_t *owned);
 /* Counts and closes; also one that was never counted. */
 void sockets_close(struct sockets *sockets, int fd);
 /* The entry of an fd, created when missing; NULL without memory. It stays at its address. */

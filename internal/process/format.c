@@ -103,9 +103,12 @@ static int append_quoted(struct buf *out, const char *bytes, size_t size)
             rc = buf_append(out, "\\n", 2);
         } else if (c == '\t') {
             rc = buf_append(out, "\\t", 2);
-        } else if (length == 0 || c < 0x20 || c == 0x7f) {
+        } else if (length == 0 || c < 0x20 || c == 0x7f ||
+                   (c == 0xc2 && (unsigned char)bytes[i + 1] < 0xa0)) {
             rc = buf_printf(out, "\\x%02x", c);
-            length = 1;
+            rc = rc == 0 && length == 2 ? buf_printf(out, "\\x%02x", (unsigned char)bytes[i + 1])
+                                        : rc;
+            length = length == 0 ? 1 : length;
         } else {
             rc = buf_append(out, bytes + i, length);
         }
@@ -196,8 +199,11 @@ int format_text(struct buf *out, const struct record_origin *origin, const struc
                              (sizeof(colours) / sizeof(colours[0])));
     int rc;
     if (style->colour) {
-        rc = buf_printf(out, "\x1b[%sm%-*s |\x1b[0m ", colours[colour], (int)style->name_columns,
-                        origin->name);
+        size_t name_bytes = strlen(origin->name);
+        size_t padding = style->name_columns > name_bytes ? style->name_columns - name_bytes : 0;
+        rc = buf_printf(out, "\x1b[%sm", colours[colour]);
+        rc = rc != 0 ? rc : append_for_terminal(out, origin->name, name_bytes);
+        rc = rc != 0 ? rc : buf_printf(out, "%*s |\x1b[0m ", (int)padding, "");
         rc = rc != 0 ? rc : append_for_terminal(out, record->line, record->line_bytes);
         rc = rc != 0 ? rc : buf_append_str(out, "\x1b[0m\n");
     } else {

@@ -37,8 +37,8 @@ bool frames_is_inside(const struct frames *frames)
 static size_t take_time(struct frames *frames, const char *bytes, size_t size, int64_t *ret_ns)
 {
     /* `....-..-..T..:..:...........Z ` is dockerd's fixed form. */
-    if (size >= 31 && bytes[29] == 'Z' && bytes[30] == ' ' && bytes[19] == '.' &&
-        memcmp(bytes, frames->second_text, 19) == 0) {
+    if (size >= 31 && frames->second_text[0] != '\0' && bytes[29] == 'Z' && bytes[30] == ' ' &&
+        bytes[19] == '.' && memcmp(bytes, frames->second_text, 19) == 0) {
         int64_t fraction = 0;
         for (int i = 20; i < 29; i++) {
             unsigned digit = (unsigned)((unsigned char)bytes[i]) - '0';
