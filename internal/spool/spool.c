@@ -120,6 +120,7 @@ static int seal(struct spool *spool)
     block->header = spool->building;
     block->header.raw_bytes = (uint32_t)block->size;
     block->begins_segment = spool->begins_segment;
+    spool->segment_raw_bytes += block->size;
     block->line_bytes = spool->line_bytes - block->header.bytes_before;
     clear_dirty(spool);
     spool->open = false;
@@ -182,9 +183,19 @@ static int begin_segment(struct spool *spool)
     spool->segment_count++;
     spool->segment_begun_ns = loop_now_ns(spool->options.loop);
     spool->next_origin = 0;
-    atomic_store(&spool->segment_bytes, 0);
+    spool->segment_raw_bytes = block->size;
     queue_block(spool, block);
     return 0;
+}
+
+/* Bytes on disk that the present segment will have, by what compression made of others so far. The
+ * loop decides where a segment ends, so it can't wait for what the writer finds. */
+static uint64_t stored_estimate(const struct spool *spool)
+{
+    double raw = (double)metric_get(&spool->raw_bytes);
+    double written = (double)metric_get(&spool->written_bytes);
+    double ratio = raw > 0 && written < raw ? written / raw : 1;
+    return (uint64_t)((double)spool->segment_raw_bytes * ratio);
 }
 
 static int ensure_open(struct spool *spool)
@@ -192,10 +203,9 @@ static int ensure_open(struct spool *spool)
     if (spool->open) {
         return 0;
     }
-    uint64_t queued = atomic_load(&spool->segment_bytes) + atomic_load(&spool->pending_bytes);
     int64_t age_ns = loop_now_ns(spool->options.loop) - spool->segment_begun_ns;
     bool old = spool->options.age_ns > 0 && age_ns > spool->options.age_ns / SEGMENTS_PER_AGE;
-    if (spool->segment_count == 0 || queued >= spool_segment_limit(spool) || old) {
+    if (spool->segment_count == 0 || stored_estimate(spool) >= spool_segment_limit(spool) || old) {
         int rc = begin_segment(spool);
         if (rc != 0) {
             return rc;
@@ -645,10 +655,16 @@ static void free_blocks(struct list *blocks)
     }
 }
 
-static void destroy(struct spool *spool)
+/* What the loop and the metrics know of it. */
+static void detach(struct spool *spool)
 {
     loop_timer_disarm(&spool->commit_timer);
     loop_post_remove(&spool->durable_post);
+    finish_metrics(spool);
+}
+
+void spool_free(struct spool *spool)
+{
     free_blocks(&spool->queue);
     free_blocks(&spool->ring);
     for (struct map_node *node = map_next(&spool->positions, NULL); node != NULL;
@@ -658,7 +674,6 @@ static void destroy(struct spool *spool)
     }
     map_finish(&spool->positions);
     buf_finish(&spool->scratch);
-    finish_metrics(spool);
     if (spool->lock_fd >= 0) {
         (void)close(spool->lock_fd);
     }
@@ -715,7 +730,8 @@ int spool_open(const struct spool_options *options, struct spool **ret_spool, st
         }
     }
     if (rc != 0) {
-        destroy(spool);
+        detach(spool);
+        spool_free(spool);
         return rc;
     }
     *ret_spool = spool;
@@ -749,7 +765,11 @@ int spool_close(struct spool *spool, int64_t timeout_ns)
     spool->abandoned = true;
     (void)pthread_cond_signal(&spool->work);
     (void)pthread_mutex_unlock(&spool->lock);
-    spool_writer_join(spool);
-    destroy(spool);
+    detach(spool);
+    deadline = deadline_in(timeout_ns / 2);
+    if (!spool_writer_join(spool, &deadline)) {
+        return -ETIMEDOUT;
+    }
+    spool_free(spool);
     return left ? -ETIMEDOUT : 0;
 }

@@ -41,8 +41,10 @@ struct spool_options {
  * another process holds the spool; other errors of the folder with the reason. */
 int spool_open(const struct spool_options *options, struct spool **ret_spool, struct error *error)
     __attribute__((warn_unused_result));
-/* Writes and syncs what was appended, waiting at most timeout_ns for the disk. Returns 0 when all
- * is durable, -ETIMEDOUT otherwise. Readers must be closed before. */
+/* Writes and syncs what was appended, waiting at most timeout_ns for the disk, and half of that once
+ * more for a system call under way. Returns 0 when all is durable, -ETIMEDOUT otherwise. Readers
+ * must be closed before. Where the disk does not return at all, the thread in it frees the
+ * memory should it ever return. */
 int spool_close(struct spool *spool, int64_t timeout_ns);
 
 /* ---- sources: where records come from, and how far they were read ---- */

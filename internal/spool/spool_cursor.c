@@ -51,6 +51,20 @@ static int check_name(const char *name, struct error *error)
     return 0;
 }
 
+/* A new cursor's first place, its file and the folders they are in. */
+static int make_durable(struct spool_cursor_file *cursor, int dir_fd, uint64_t record)
+{
+    int rc = spool_cursor_store(cursor, record);
+    int folder = openat(dir_fd, "cursors", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (rc == 0 && (folder < 0 || fsync(folder) != 0 || fsync(dir_fd) != 0)) {
+        rc = -errno;
+    }
+    if (folder >= 0) {
+        (void)close(folder);
+    }
+    return rc;
+}
+
 int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *name,
                       uint64_t *record, struct error *error)
 {
@@ -79,7 +93,14 @@ int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *
             *record = get_u64(slots[i] + 8);
         }
     }
-    return 0;
+    if (cursor->sequence == 0) {
+        rc = make_durable(cursor, dir_fd, *record);
+        if (rc != 0) {
+            error_set(error, "cursor %s: %s", path, strerror(-rc));
+            spool_cursor_close(cursor);
+        }
+    }
+    return rc;
 }
 
 int spool_cursor_store(struct spool_cursor_file *cursor, uint64_t record)

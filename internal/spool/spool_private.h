@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "base/list.h"
 #include "loop/task.h"
@@ -66,8 +67,9 @@ struct spool {
     int64_t last_time_ns;
     bool open; /* a frame is being built */
     bool begins_segment;
-    uint64_t segment_count;   /* segments begun by this process; for spool_origin.declared_in */
-    int64_t segment_begun_ns; /* monotonic */
+    uint64_t segment_count;     /* segments begun by this process; for spool_origin.declared_in */
+    int64_t segment_begun_ns;   /* monotonic */
+    uint64_t segment_raw_bytes; /* of payload, sealed since */
     uint32_t next_origin;
     uint64_t next_frame, next_record, line_bytes;
     struct loop_timer commit_timer;
@@ -88,7 +90,6 @@ struct spool {
     struct list cursors;
     _Atomic uint64_t pending_bytes;
     _Atomic uint64_t durable_frame, durable_record, durable_line_bytes;
-    _Atomic uint64_t segment_bytes; /* stored in the present segment */
     _Atomic uint64_t stored_bytes, segments, oldest_record;
     _Atomic int stall_errno;
 
@@ -102,6 +103,9 @@ struct spool {
     struct metric_histogram commit_seconds;
 };
 
+/* spool.c: frees what needs no loop. */
+void spool_free(struct spool *spool);
+
 /* Bytes of a segment after which the next frame begins a new one. */
 uint64_t spool_segment_limit(const struct spool *spool);
 
@@ -112,5 +116,6 @@ int spool_position_store(struct spool *spool, const char *key, size_t key_bytes,
 
 /* spool_writer.c */
 int spool_writer_start(struct spool *spool) __attribute__((warn_unused_result));
-/* Waits for the thread; it has been told to stop. */
-void spool_writer_join(struct spool *spool);
+/* Waits for the thread, which has been told to stop. false: a system call holds it; the spool is the
+ * thread's then, which frees it when the call returns. */
+bool spool_writer_join(struct spool *spool, const struct timespec *deadline);

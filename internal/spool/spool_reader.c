@@ -44,8 +44,9 @@ struct spool_reader {
     struct spool_cursor_state state;
     struct spool_cursor_file file;
     bool has_cursor;
-    bool woken;         /* under spool->lock */
-    bool damage_passed; /* since the last good frame */
+    bool woken;                               /* under spool->lock */
+    bool damage_passed;                       /* since the last good frame */
+    uint64_t damaged_segment, damaged_offset; /* of the last damage */
     struct metric lag_records, lag_bytes, dropped_limit, dropped_damaged;
 };
 
@@ -102,8 +103,8 @@ static bool take_from_ring(struct spool_reader *reader)
     return true;
 }
 
-/* Moves to the segment behind the present one: 1, 0 when there is none, or an errno. */
-static int next_segment(struct spool_reader *reader)
+/* The number of the segment behind the present one: 1, 0 when there is none, or an errno. */
+static int find_next_segment(const struct spool_reader *reader, uint64_t *ret_number)
 {
     uint64_t *numbers;
     size_t count;
@@ -111,13 +112,12 @@ static int next_segment(struct spool_reader *reader)
     if (rc != 0) {
         return rc;
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; rc == 0 && i < count; i++) {
         bool durable = reader->spool == NULL ||
                        numbers[i] <= atomic_load(&reader->spool->durable_frame);
         if (numbers[i] > reader->segment_number && durable) {
-            enter_segment(reader, numbers[i], SPOOL_SEGMENT_HEADER_BYTES);
+            *ret_number = numbers[i];
             rc = 1;
-            break;
         }
     }
     free(numbers);
@@ -136,6 +136,19 @@ static bool is_in_time(const struct spool_reader *reader, const struct spool_fra
 {
     return header->records > 0 && header->max_time_ns >= reader->since_ns &&
            header->min_time_ns <= reader->until_ns;
+}
+
+/* What should have come between the last frame and this one is gone. */
+static void count_jump(struct spool_reader *reader, const struct spool_frame_header *header)
+{
+    if (header->first_record > reader->next_record) {
+        uint64_t gone = header->first_record - reader->next_record;
+        reader->skipped += gone;
+        metric_add(reader->damage_passed ? &reader->dropped_damaged : &reader->dropped_limit,
+                   (int64_t)gone);
+        reader->next_record = header->first_record;
+    }
+    reader->damage_passed = false;
 }
 
 /* Reads the frame at the present place: 1 when it holds something for us, 2 when it was passed
@@ -158,6 +171,7 @@ static int read_frame(struct spool_reader *reader)
     if (!needed) {
         reader->offset = segment->offset;
         reader->last_frame = header.frame;
+        count_jump(reader, &header);
         if (!done) {
             reader->next_record = header.first_record + header.records;
         }
@@ -180,42 +194,60 @@ static int pass_damage(struct spool_reader *reader)
 {
     reader->segment.offset = reader->offset;
     int rc = spool_segment_resync(&reader->segment, reader->last_frame);
-    reader->damaged++;
-    reader->damage_passed = true;
-    if (reader->spool != NULL) {
-        metric_add(&reader->spool->damaged, 1);
+    if (reader->damaged_segment != reader->segment_number ||
+        reader->damaged_offset != reader->offset) { /* counted once, however often one looks */
+        reader->damaged_segment = reader->segment_number;
+        reader->damaged_offset = reader->offset;
+        reader->damaged++;
+        if (reader->spool != NULL) {
+            metric_add(&reader->spool->damaged, 1);
+        }
     }
+    reader->damage_passed = true;
     if (rc == 1) {
         reader->offset = reader->segment.offset;
     }
     return rc;
 }
 
+/* One step within the present segment: as read_frame(), damage passed over (then 2); 0 also where
+ * the segment is gone or unreadable. */
+static int step_in_segment(struct spool_reader *reader)
+{
+    int rc = open_present_segment(reader);
+    if (rc == 0) {
+        rc = read_frame(reader);
+        if (rc == -EINVAL) {
+            rc = pass_damage(reader);
+            rc = rc == 1 ? 2 : rc;
+        }
+    }
+    return rc == -ENOENT || rc == -EINVAL ? 0 : rc;
+}
+
 /* 1 when a frame with entries is there, 0 when there is none now, or an errno. */
 static int take_from_disk(struct spool_reader *reader)
 {
-    int rc = reader->segment_number == 0 ? next_segment(reader) : 1;
-    while (rc == 1) {
-        rc = open_present_segment(reader);
-        if (rc == 0) {
-            rc = read_frame(reader);
-            if (rc == 1) {
-                return 1;
-            }
-            if (rc == 2) {
-                rc = 1;
-                continue;
-            }
+    uint64_t next = 0; /* the segment to go on with, once the present one is read to its end */
+    for (;;) {
+        int rc = reader->segment_number == 0 ? 0 : step_in_segment(reader);
+        if (rc == 2) {
+            continue;
         }
-        if (rc == -EINVAL && reader->segment.fd > 0) {
-            rc = pass_damage(reader);
+        if (rc != 0) {
+            return rc;
         }
-        /* The end of this segment, or a segment that is gone or unreadable. */
-        if (rc == 0 || rc == -ENOENT || rc == -EINVAL) {
-            rc = next_segment(reader);
+        if (next != 0) {
+            enter_segment(reader, next, SPOOL_SEGMENT_HEADER_BYTES);
+            next = 0;
+            continue;
+        }
+        /* Once there is a later segment, this one is complete; it may have grown since we looked. */
+        rc = find_next_segment(reader, &next);
+        if (rc != 1) {
+            return rc;
         }
     }
-    return rc;
 }
 
 static int next_frame(struct spool_reader *reader)
@@ -229,14 +261,7 @@ static int next_frame(struct spool_reader *reader)
     reader->last_frame = reader->header.frame;
     reader->frame_record = reader->header.first_record;
     reader->line_bytes = reader->header.bytes_before;
-    if (reader->header.first_record > reader->next_record) {
-        uint64_t gone = reader->header.first_record - reader->next_record;
-        reader->skipped += gone;
-        metric_add(reader->damage_passed ? &reader->dropped_damaged : &reader->dropped_limit,
-                   (int64_t)gone);
-        reader->next_record = reader->header.first_record;
-    }
-    reader->damage_passed = false;
+    count_jump(reader, &reader->header);
     reader->in_frame = true;
     return 1;
 }
@@ -444,7 +469,15 @@ static int open_cursor(struct spool_reader *reader, const char *cursor_name, boo
             return -ENOMEM;
         }
     }
-    reader->next_record = record > head ? head : record; /* the newest segment may have been lost */
+    if (record > head) { /* the newest segment was lost */
+        record = head;
+        int rc = reader->has_cursor ? spool_cursor_store(&reader->file, record) : 0;
+        if (rc != 0) {
+            error_set(error, "cursor %s: %s", cursor_name, strerror(-rc));
+            return rc;
+        }
+    }
+    reader->next_record = record;
     return 0;
 }
 

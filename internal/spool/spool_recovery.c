@@ -99,32 +99,43 @@ static int truncate_tail(struct recovery *recovery, uint64_t number, uint64_t of
     int rc = 0;
     if ((uint64_t)status.st_size > offset) {
         metric_add(&spool->torn_bytes, (int64_t)((uint64_t)status.st_size - offset));
-        rc = ftruncate(fd, (off_t)offset) == 0 ? 0 : -errno;
+        /* Durable, before new frames take the numbers of those cut off. */
+        rc = ftruncate(fd, (off_t)offset) == 0 && fsync(fd) == 0 ? 0 : -errno;
     }
     (void)close(fd);
     return rc;
 }
 
-/* What was at `offset` is no good frame. Returns 1 to go on behind it, 0 when the segment ends. */
+/* Whether any frame from `offset` on says that frame `missing` was durable. */
+static bool was_durable(struct spool_segment *segment, uint64_t missing)
+{
+    uint64_t here = segment->offset;
+    uint64_t last = missing;
+    bool durable = false;
+    for (int rc = 1; rc == 1 && !durable;) {
+        struct spool_frame_header header;
+        rc = spool_segment_read(segment, &header, NULL);
+        if (rc == 1) {
+            durable = header.durable_frame >= missing;
+            last = header.frame;
+        } else if (rc == -EINVAL) {
+            rc = spool_segment_resync(segment, last);
+        }
+    }
+    segment->offset = here;
+    return durable;
+}
+
+/* What is at the segment's place is no good frame. Returns 1 to go on behind it, 0 when the segment
+ * ends there. */
 static int pass_damage(struct recovery *recovery, struct spool_segment *segment, bool newest)
 {
     struct spool *spool = recovery->spool;
     uint64_t bad_offset = segment->offset;
     uint64_t missing = recovery->last_frame + 1;
-    struct spool_frame_header header;
     int found = spool_segment_resync(segment, recovery->last_frame);
-    while (found == 1) {
-        uint64_t here = segment->offset;
-        const char *payload;
-        if (spool_segment_read(segment, &header, &payload) == 1) {
-            segment->offset = here;
-            break;
-        }
-        segment->offset = here;
-        found = spool_segment_resync(segment, recovery->last_frame);
-    }
-    if (found == 1 && (!newest || header.durable_frame >= missing)) {
-        metric_add(&spool->damaged, (int64_t)(header.frame - missing));
+    if (found == 1 && (!newest || was_durable(segment, missing))) {
+        metric_add(&spool->damaged, 1);
         return 1;
     }
     if (newest) {

@@ -96,6 +96,26 @@ static int read_at(int fd, void *bytes, size_t size, uint64_t offset)
     return 1;
 }
 
+/* Fills the header from the first good frame. */
+static int make_up_header(struct spool_segment *segment, uint64_t first_frame)
+{
+    struct spool_frame_header header;
+    const char *payload;
+    int rc = spool_segment_read(segment, &header, &payload);
+    if (rc == -EINVAL) {
+        rc = spool_segment_resync(segment, first_frame - 1);
+        rc = rc == 1 ? spool_segment_read(segment, &header, &payload) : rc;
+    }
+    segment->offset = SPOOL_SEGMENT_HEADER_BYTES;
+    if (rc != 1) {
+        return rc == 0 ? -EINVAL : rc;
+    }
+    segment->header = (struct spool_segment_header){.first_frame = first_frame,
+                                                    .first_record = header.first_record,
+                                                    .bytes_before = header.bytes_before};
+    return 0;
+}
+
 int spool_segment_open(struct spool_segment *segment, int dir_fd, uint64_t first_frame)
 {
     char name[SPOOL_SEGMENT_NAME_SIZE];
@@ -105,21 +125,20 @@ int spool_segment_open(struct spool_segment *segment, int dir_fd, uint64_t first
     if (fd < 0) {
         return -errno;
     }
-    int rc = read_at(fd, header, sizeof(header), 0);
-    rc = rc == 1 ? spool_segment_header_decode(header, &segment->header) : rc == 0 ? -EINVAL : rc;
-    if (rc == 0 && segment->header.first_frame != first_frame) {
-        rc = -EINVAL;
-    }
-    if (rc != 0) {
-        (void)close(fd);
-        return rc;
-    }
     segment->fd = fd;
     segment->offset = SPOOL_SEGMENT_HEADER_BYTES;
+    segment->zstd = NULL;
     buf_init(&segment->stored, 0);
     buf_init(&segment->raw, 0);
-    segment->zstd = NULL;
-    return 0;
+    int rc = read_at(fd, header, sizeof(header), 0);
+    rc = rc == 1 ? spool_segment_header_decode(header, &segment->header) : rc == 0 ? -EINVAL : rc;
+    if (rc == -EINVAL || (rc == 0 && segment->header.first_frame != first_frame)) {
+        rc = make_up_header(segment, first_frame);
+    }
+    if (rc != 0) {
+        spool_segment_close(segment);
+    }
+    return rc;
 }
 
 void spool_segment_close(struct spool_segment *segment)
@@ -206,9 +225,45 @@ int spool_segment_read(struct spool_segment *segment, struct spool_frame_header 
     return rc;
 }
 
+/* Whether a frame begins at `offset`, or the file ends there. */
+static bool is_followed(struct spool_segment *segment, uint64_t offset, uint64_t frame)
+{
+    unsigned char bytes[SPOOL_FRAME_HEADER_BYTES];
+    struct spool_frame_header next;
+    if (offset == file_size(segment->fd)) {
+        return true;
+    }
+    return read_at(segment->fd, bytes, sizeof(bytes), offset) == 1 &&
+           spool_frame_header_decode(bytes, &next) == 0 && next.frame > frame;
+}
+
+/* Whether a good frame with a number above `after` is at `offset`. */
+static bool is_good_frame(struct spool_segment *segment, uint64_t offset, uint64_t after)
+{
+    struct spool_frame_header header;
+    const char *payload;
+    uint64_t before = segment->offset;
+    segment->offset = offset;
+    bool good = spool_segment_read(segment, &header, &payload) == 1 && header.frame > after &&
+                is_followed(segment, segment->offset, header.frame);
+    segment->offset = before;
+    return good;
+}
+
 int spool_segment_resync(struct spool_segment *segment, uint64_t after)
 {
     char window[RESYNC_WINDOW_BYTES];
+    unsigned char bytes[SPOOL_FRAME_HEADER_BYTES];
+    struct spool_frame_header header;
+    /* Where only the payload is damaged, the header says where the next frame is. */
+    if (read_at(segment->fd, bytes, sizeof(bytes), segment->offset) == 1 &&
+        spool_frame_header_decode(bytes, &header) == 0) {
+        uint64_t end = segment->offset + SPOOL_FRAME_HEADER_BYTES + header.stored_bytes;
+        if (is_good_frame(segment, end, after)) {
+            segment->offset = end;
+            return 1;
+        }
+    }
     uint64_t from = segment->offset + 1;
     for (;;) {
         ssize_t n = pread(segment->fd, window, sizeof(window), (off_t)from);
@@ -219,14 +274,11 @@ int spool_segment_resync(struct spool_segment *segment, uint64_t after)
             return 0;
         }
         size_t searched = (size_t)n - SPOOL_FRAME_HEADER_BYTES + 1;
-        for (const char *p = window;
-             (p = memmem(p, searched - (size_t)(p - window) + 3, "LFRM", 4)) != NULL &&
-             p < window + searched;
-             p++) {
-            struct spool_frame_header header;
-            if (spool_frame_header_decode((const unsigned char *)p, &header) == 0 &&
-                header.frame > after) {
-                segment->offset = from + (uint64_t)(p - window);
+        const char *end = window + searched + 3;
+        for (const char *p = window; (p = memmem(p, (size_t)(end - p), "LFRM", 4)) != NULL; p++) {
+            uint64_t at = from + (uint64_t)(p - window);
+            if (is_good_frame(segment, at, after)) {
+                segment->offset = at;
                 return 1;
             }
         }

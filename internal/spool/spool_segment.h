@@ -23,8 +23,9 @@ struct spool_segment {
     void *zstd;
 };
 
-/* The segment must be zeroed. Returns 0, or a negative errno: -ENOENT when it was unlinked, -EINVAL
- * when its header is damaged, -EPROTONOSUPPORT for another version. */
+/* The segment must be zeroed. A damaged header is made up for by the name and the first good frame.
+ * Returns 0, or a negative errno: -ENOENT when it was unlinked, -EINVAL when there is no good frame
+ * either, -EPROTONOSUPPORT for another version. */
 int spool_segment_open(struct spool_segment *segment, int dir_fd, uint64_t first_frame)
     __attribute__((warn_unused_result));
 void spool_segment_close(struct spool_segment *segment);
@@ -37,7 +38,9 @@ void spool_segment_close(struct spool_segment *segment);
  */
 int spool_segment_read(struct spool_segment *segment, struct spool_frame_header *ret_header,
                        const char **ret_payload) __attribute__((warn_unused_result));
-/* After -EINVAL: looks for the next frame with a number above `after` and moves there.
+/* After -EINVAL: moves to the next good frame with a number above `after`. A frame is believed when
+ * its checksums are right and the next one begins at its end, or the file ends there: so a line
+ * that holds the bytes of a frame is not taken for one.
  * Returns 1, 0 when there is none, or a negative errno. */
 int spool_segment_resync(struct spool_segment *segment, uint64_t after)
     __attribute__((warn_unused_result));

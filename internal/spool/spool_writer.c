@@ -35,11 +35,12 @@ struct segment_file {
 
 struct spool_writer {
     struct spool *spool;
-    int fd;                  /* the present segment, or -1 */
-    uint64_t offset;         /* behind the last block written */
-    uint64_t synced_offset;  /* behind the last durable one */
-    uint64_t unsynced_bytes; /* of payload */
-    struct list written;     /* blocks that wait for the sync */
+    int fd;                                           /* the present segment, or -1 */
+    uint64_t offset;                                  /* behind the last block written */
+    uint64_t synced_offset;                           /* behind the last durable one */
+    uint64_t unsynced_bytes;                          /* of payload */
+    struct list written;                              /* blocks that wait for the sync */
+    unsigned char header[SPOOL_SEGMENT_HEADER_BYTES]; /* of the present segment */
     struct buf out;
     ZSTD_CCtx *zstd;
     struct segment_file *files; /* ascending; the last is the present one */
@@ -83,6 +84,25 @@ static void publish_files(struct spool_writer *writer)
     }
 }
 
+/* First record and size of a segment; false where its records can't be told. */
+static bool look_at_file(const struct spool *spool, struct segment_file *file)
+{
+    struct spool_segment segment = {0};
+    struct stat status;
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+    spool_segment_name(file->number, name);
+    if (fstatat(spool->dir_fd, name, &status, 0) == 0) {
+        file->bytes = (uint64_t)status.st_size;
+        file->changed = status.st_mtime;
+    }
+    if (spool_segment_open(&segment, spool->dir_fd, file->number) != 0) {
+        return false;
+    }
+    file->first_record = segment.header.first_record;
+    spool_segment_close(&segment);
+    return true;
+}
+
 static int load_files(struct spool_writer *writer)
 {
     uint64_t *numbers;
@@ -92,25 +112,18 @@ static int load_files(struct spool_writer *writer)
         return rc;
     }
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        struct spool_segment segment = {0};
-        struct stat status;
-        struct segment_file file = {.number = numbers[i]};
-        if (i > 0) {
-            file.first_record = writer->files[i - 1].first_record; /* where the header is damaged */
-        }
-        if (spool_segment_open(&segment, writer->spool->dir_fd, numbers[i]) == 0) {
-            file.first_record = segment.header.first_record;
-            spool_segment_close(&segment);
-        }
-        char name[SPOOL_SEGMENT_NAME_SIZE];
-        spool_segment_name(numbers[i], name);
-        if (fstatat(writer->spool->dir_fd, name, &status, 0) == 0) {
-            file.bytes = (uint64_t)status.st_size;
-            file.changed = status.st_mtime;
-        }
-        rc = add_file(writer, &file);
+        rc = add_file(writer, &(struct segment_file){.number = numbers[i]});
     }
     free(numbers);
+    /* From the newest back: one that can't be read holds no record of its own. */
+    uint64_t next = writer->spool->next_record;
+    for (size_t i = writer->file_count; i > 0; i--) {
+        struct segment_file *file = &writer->files[i - 1];
+        if (!look_at_file(writer->spool, file)) {
+            file->first_record = next;
+        }
+        next = file->first_record;
+    }
     publish_files(writer);
     return rc;
 }
@@ -182,7 +195,7 @@ static int begin_segment(struct spool_writer *writer, const struct spool_block *
 {
     struct spool *spool = writer->spool;
     char name[SPOOL_SEGMENT_NAME_SIZE];
-    unsigned char header[SPOOL_SEGMENT_HEADER_BYTES];
+    unsigned char *header = writer->header;
     struct spool_segment_header fields = {
         .first_frame = block->header.frame,
         .first_record = block->header.first_record,
@@ -194,13 +207,10 @@ static int begin_segment(struct spool_writer *writer, const struct spool_block *
     if (fd < 0) {
         return -errno;
     }
-    int rc = write_all(fd, header, sizeof(header), 0);
-    if (rc == 0 && fsync(spool->dir_fd) != 0) {
-        rc = -errno;
-    }
+    int rc = fsync(spool->dir_fd) != 0 ? -errno : 0;
     struct segment_file file = {.number = fields.first_frame,
                                 .first_record = fields.first_record,
-                                .bytes = sizeof(header),
+                                .bytes = SPOOL_SEGMENT_HEADER_BYTES,
                                 .changed = time(NULL)};
     rc = rc != 0 ? rc : add_file(writer, &file);
     if (rc != 0) {
@@ -211,7 +221,7 @@ static int begin_segment(struct spool_writer *writer, const struct spool_block *
         (void)close(writer->fd);
     }
     writer->fd = fd;
-    writer->offset = writer->synced_offset = sizeof(header);
+    writer->offset = writer->synced_offset = SPOOL_SEGMENT_HEADER_BYTES;
     publish_files(writer);
     return 0;
 }
@@ -262,6 +272,9 @@ static int write_block(struct spool_writer *writer, struct spool_block *block)
         }
     }
     rc = rc != 0 ? rc : encode_block(writer, block);
+    if (rc == 0 && writer->offset == SPOOL_SEGMENT_HEADER_BYTES) { /* again after a failed sync */
+        rc = write_all(writer->fd, writer->header, SPOOL_SEGMENT_HEADER_BYTES, 0);
+    }
     rc = rc != 0 ? rc : write_all(writer->fd, writer->out.data, writer->out.size, writer->offset);
     if (rc != 0) {
         return rc;
@@ -273,7 +286,6 @@ static int write_block(struct spool_writer *writer, struct spool_block *block)
     block->segment = file->number;
     block->offset = writer->offset;
     writer->unsynced_bytes += block->size + 1;
-    atomic_store(&spool->segment_bytes, writer->offset);
     metric_add(&spool->raw_bytes, (int64_t)block->size);
     metric_add(&spool->written_bytes, (int64_t)writer->out.size);
     return 0;
@@ -294,6 +306,14 @@ static void keep_in_ring(struct spool *spool, struct spool_block *block)
     }
 }
 
+/* Under the lock: once the spool is abandoned, the loop may be gone. */
+static void tell_loop(struct spool *spool)
+{
+    if (!spool->abandoned) {
+        loop_post_send(&spool->durable_post);
+    }
+}
+
 static void publish_durable(struct spool_writer *writer)
 {
     struct spool *spool = writer->spool;
@@ -311,9 +331,9 @@ static void publish_durable(struct spool_writer *writer)
         keep_in_ring(spool, block);
     }
     (void)pthread_cond_broadcast(&spool->durable);
+    tell_loop(spool);
     (void)pthread_mutex_unlock(&spool->lock);
     publish_files(writer);
-    loop_post_send(&spool->durable_post);
 }
 
 /* Puts what was written since the last sync back before the queue. */
@@ -410,8 +430,8 @@ static void stall(struct spool *spool, int rc)
 {
     atomic_store(&spool->stall_errno, -rc);
     metric_add(&spool->write_errors, 1);
-    loop_post_send(&spool->durable_post);
     (void)pthread_mutex_lock(&spool->lock);
+    tell_loop(spool);
     spool->sync_wanted = true;
     if (!spool->abandoned) {
         wait_for_work(spool, RETRY_NS);
@@ -419,19 +439,19 @@ static void stall(struct spool *spool, int rc)
     (void)pthread_mutex_unlock(&spool->lock);
 }
 
-static void *run(void *data)
+static void work_until_told(struct spool_writer *writer)
 {
-    struct spool_writer *writer = data;
     struct spool *spool = writer->spool;
     int64_t swept_ns = 0;
     for (;;) {
         struct work work = next_work(writer);
         if (work.stop) {
-            return NULL;
+            return;
         }
         size_t files = writer->file_count;
         int rc = do_work(writer, &work);
         if (rc != 0) {
+            sweep(writer); /* the limit may have been lowered to make room */
             stall(spool, rc);
             continue;
         }
@@ -465,6 +485,22 @@ static void destroy(struct spool_writer *writer)
     free(writer);
 }
 
+static void *run(void *data)
+{
+    struct spool_writer *writer = data;
+    struct spool *spool = writer->spool;
+    work_until_told(writer);
+    (void)pthread_mutex_lock(&spool->lock);
+    spool->writer_done = true;
+    bool orphaned = spool->orphaned;
+    (void)pthread_mutex_unlock(&spool->lock);
+    if (orphaned) {
+        destroy(writer);
+        spool_free(spool);
+    }
+    return NULL;
+}
+
 int spool_writer_start(struct spool *spool)
 {
     struct spool_writer *writer = calloc(1, sizeof(*writer));
@@ -495,11 +531,24 @@ int spool_writer_start(struct spool *spool)
     return 0;
 }
 
-void spool_writer_join(struct spool *spool)
+bool spool_writer_join(struct spool *spool, const struct timespec *deadline)
 {
-    if (spool->writer_state != NULL) {
-        (void)pthread_join(spool->writer, NULL);
-        destroy(spool->writer_state);
-        spool->writer_state = NULL;
+    if (spool->writer_state == NULL) {
+        return true;
     }
+    if (pthread_clockjoin_np(spool->writer, NULL, CLOCK_MONOTONIC, deadline) != 0) {
+        (void)pthread_mutex_lock(&spool->lock);
+        spool->orphaned = !spool->writer_done;
+        bool orphaned = spool->orphaned;
+        pthread_t thread = spool->writer;
+        (void)pthread_mutex_unlock(&spool->lock);
+        if (orphaned) {
+            (void)pthread_detach(thread);
+            return false;
+        }
+        (void)pthread_join(thread, NULL);
+    }
+    destroy(spool->writer_state);
+    spool->writer_state = NULL;
+    return true;
 }
