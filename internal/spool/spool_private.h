@@ -87,6 +87,8 @@ struct spool {
     bool sync_wanted;
     bool stopping;
     bool abandoned; /* spool_close() ran out of time */
+    bool writer_done;
+    bool orphaned; /* the writer\'s to free */
     struct list cursors;
     _Atomic uint64_t pending_bytes;
     _Atomic uint64_t durable_frame, durable_record, durable_line_bytes;
