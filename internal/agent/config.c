@@ -58,8 +58,8 @@ static const char *scalar(const yaml_node_t *node)
 static void unknown_key(struct reader *reader, const yaml_node_t *key, const char *path)
 {
     struct error text;
-    const char *suggestion = option_suggest(path);
-    if (suggestion != NULL) {
+    char suggestion[PATH_LIMIT_BYTES];
+    if (option_suggest(path, suggestion, sizeof(suggestion))) {
         error_set(&text, "unknown key '%s'; did you mean '%s'?", path, suggestion);
     } else {
         error_set(&text, "unknown key '%s'; `log_capturer options` lists all", path);
@@ -180,6 +180,28 @@ static void read_daemon(struct reader *reader, struct config_daemon *daemon, con
     }
 }
 
+static int check_daemon(const struct config_daemon *daemon, struct error *error)
+{
+    struct endpoint endpoint;
+    struct endpoint_tls tls = {.insecure = daemon->insecure};
+    if (daemon->name == NULL || daemon->url == NULL) {
+        error_set(error, "docker: a daemon needs a name and a url");
+        return -EINVAL;
+    }
+    if ((daemon->cert == NULL) != (daemon->key == NULL)) {
+        error_set(error, "docker %s: tls.cert and tls.key belong together; one of them is missing",
+                  daemon->name);
+        return -EINVAL;
+    }
+    (void)str_copy(tls.ca, sizeof(tls.ca), daemon->ca != NULL ? daemon->ca : "");
+    (void)str_copy(tls.cert, sizeof(tls.cert), daemon->cert != NULL ? daemon->cert : "");
+    int rc = endpoint_parse(daemon->url, &tls, &endpoint, error);
+    if (rc != 0) {
+        error_prefix(error, "docker %s", daemon->name);
+    }
+    return rc;
+}
+
 static void read_daemons(struct reader *reader, const yaml_node_t *value)
 {
     if (value->type != YAML_SEQUENCE_NODE) {
@@ -200,8 +222,9 @@ static void read_daemons(struct reader *reader, const yaml_node_t *value)
             continue;
         }
         read_daemon(reader, daemon, "", node);
-        if (daemon->name == NULL || daemon->url == NULL) {
-            complain(reader, node, "docker: a daemon needs a name and a url");
+        struct error text;
+        if (check_daemon(daemon, &text) != 0) {
+            complain(reader, node, text.text);
         }
     }
 }
@@ -406,6 +429,23 @@ static int apply_docker_environment(struct config *config, const char *const *en
     return daemon->ca == NULL || daemon->cert == NULL || daemon->key == NULL ? -ENOMEM : 0;
 }
 
+/* A daemon of the command line or the environment; the first is named local. */
+static void add_checked(struct config *config, const char *url,
+                        const struct config_sources *sources, struct config_errors *errors)
+{
+    struct error text;
+    char name[32] = "local";
+    if (config->daemon_count > 0) {
+        (void)snprintf(name, sizeof(name), "docker%zu", config->daemon_count + 1);
+    }
+    if (add_daemon(config, name, url) != 0 ||
+        apply_docker_environment(config, sources->environment) != 0) {
+        error_set(next_error(errors), "out of memory");
+    } else if (check_daemon(&config->daemons[config->daemon_count - 1], &text) != 0) {
+        *next_error(errors) = text;
+    }
+}
+
 static void read_flags(struct config *config, const struct config_sources *sources,
                        struct config_errors *errors)
 {
@@ -419,19 +459,12 @@ static void read_flags(struct config *config, const struct config_sources *sourc
                 config_clear_daemons(config);
                 replaced = true;
             }
-            char name[32] = "local";
-            if (config->daemon_count > 0) {
-                (void)snprintf(name, sizeof(name), "docker%zu", config->daemon_count + 1);
-            }
-            if (add_daemon(config, name, flag->value) != 0 ||
-                apply_docker_environment(config, sources->environment) != 0) {
-                error_set(next_error(errors), "out of memory");
-            }
+            add_checked(config, flag->value, sources, errors);
         } else if (row == NULL) {
-            const char *near = option_suggest(flag->path);
+            char near[PATH_LIMIT_BYTES] = "";
+            bool any = option_suggest(flag->path, near, sizeof(near));
             error_set(next_error(errors), "--set: unknown option '%s'%s%s%s", flag->path,
-                      near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                      near != NULL ? "'?" : "");
+                      any ? "; did you mean '" : "", near, any ? "'?" : "");
         } else if (config_set(config, row, flag->value, &text) != 0) {
             error_prefix(&text, "command line");
             *next_error(errors) = text;
@@ -441,31 +474,9 @@ static void read_flags(struct config *config, const struct config_sources *sourc
 
 /* ---- checks of the whole ---- */
 
-static void check_daemon(const struct config_daemon *daemon, struct config_errors *errors)
-{
-    struct endpoint endpoint;
-    struct error text;
-    struct endpoint_tls tls = {.insecure = daemon->insecure};
-    if (daemon->name == NULL || daemon->url == NULL) {
-        return; /* said where it was read */
-    }
-    (void)str_copy(tls.ca, sizeof(tls.ca), daemon->ca != NULL ? daemon->ca : "");
-    (void)str_copy(tls.cert, sizeof(tls.cert), daemon->cert != NULL ? daemon->cert : "");
-    if (endpoint_parse(daemon->url, &tls, &endpoint, &text) != 0) {
-        error_prefix(&text, "docker %s", daemon->name);
-        *next_error(errors) = text;
-    }
-    if ((daemon->cert == NULL) != (daemon->key == NULL)) {
-        error_set(next_error(errors),
-                  "docker %s: tls.cert and tls.key belong together; one of them is missing",
-                  daemon->name);
-    }
-}
-
 static void check_whole(const struct config *config, struct config_errors *errors)
 {
     for (size_t i = 0; i < config->daemon_count; i++) {
-        check_daemon(&config->daemons[i], errors);
         for (size_t j = 0; j < i; j++) {
             const char *name = config->daemons[i].name;
             const char *other = config->daemons[j].name;
@@ -497,10 +508,7 @@ int config_load(const struct config_sources *sources, struct config *ret_config,
     if (config.daemon_count == 0) {
         const char *host = env_get(sources->environment, "DOCKER_HOST");
         const char *url = host != NULL && host[0] != '\0' ? host : DEFAULT_URL;
-        if (add_daemon(&config, "local", url) != 0 ||
-            apply_docker_environment(&config, sources->environment) != 0) {
-            error_set(next_error(errors), "out of memory");
-        }
+        add_checked(&config, url, sources, errors);
     }
     check_whole(&config, errors);
     if (errors->count > 0) {

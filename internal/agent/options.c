@@ -107,23 +107,34 @@ const struct option_row *option_find_flag(const char *flag)
     return NULL;
 }
 
-const char *option_suggest(const char *path)
+static unsigned path_distance(const char *known, const char *path)
 {
-    const char *best = NULL;
-    unsigned best_distance = 4;
+    const char *known_last = strrchr(known, '.');
     const char *last = strrchr(path, '.');
+    unsigned distance = str_distance(known, path);
+    bool misplaced = last != NULL && known_last != NULL && strcmp(last, known_last) == 0;
+    return misplaced && distance > 3 ? 3 : distance; /* the right key in the wrong place */
+}
+
+bool option_suggest(const char *path, char *ret_path, size_t path_bytes)
+{
+    unsigned best = 4;
     for (const struct option_row *row = option_rows; row->path != NULL; row++) {
-        unsigned distance = str_distance(row->path, path);
-        const char *row_last = strrchr(row->path, '.');
-        if (last != NULL && row_last != NULL && strcmp(last, row_last) == 0 && distance > 3) {
-            distance = 3; /* the right key in the wrong place */
-        }
-        if (distance < best_distance) {
-            best_distance = distance;
-            best = row->path;
+        for (size_t size = strcspn(row->path, "."); best > 0;
+             size += 1 + strcspn(row->path + size + 1, ".")) {
+            char known[64];
+            (void)snprintf(known, sizeof(known), "%.*s", (int)size, row->path);
+            unsigned distance = path_distance(known, path);
+            if (distance < best) {
+                best = distance;
+                (void)str_copy(ret_path, path_bytes, known);
+            }
+            if (row->path[size] == '\0') {
+                break;
+            }
         }
     }
-    return best;
+    return best < 4;
 }
 
 void option_env_name(const struct option_row *row, char *ret_name, size_t name_bytes)

@@ -68,8 +68,8 @@ extern const struct option_row option_rows[];
 /* The row of a path, or of a flag; NULL when there is none. */
 const struct option_row *option_find(const char *path);
 const struct option_row *option_find_flag(const char *flag);
-/* The known path nearest to this one, NULL when none is near. */
-const char *option_suggest(const char *path);
+/* The known path or section nearest to this one; false when none is near. */
+bool option_suggest(const char *path, char *ret_path, size_t path_bytes);
 /* LOG_CAPTURER_SPOOL_LIMIT from spool.limit. */
 void option_env_name(const struct option_row *row, char *ret_name, size_t name_bytes);
 

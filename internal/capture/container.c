@@ -16,6 +16,7 @@
 #define RETRY_FIRST_NS (250 * NS_PER_MS)
 #define RETRY_LIMIT_NS (30 * NS_PER_SECOND)
 #define DELAY_SAMPLE 256
+#define LOG_EVERY 16 /* failures of one container in a row; the first is a daemon's hiccup */
 #define JUMP_LEAST_NS (10 * NS_PER_MS)
 #define JUMP_INTERVALS 100
 #define FAST_INTERVAL_NS (NS_PER_MS / 20) /* 20,000 lines a second */
@@ -51,6 +52,13 @@ static bool finish_if_gone(struct container *container)
 {
     if (!container->gone || !is_idle(container)) {
         return false;
+    }
+    if (container->has_run && !container->read_to_end && container->state != CONTAINER_IGNORED &&
+        container->state != CONTAINER_UNREADABLE) {
+        metric_add(&container->host->shared->gaps, 1);
+        log_warn("container %s: it was removed before its log was read to the end; lines may be "
+                 "lost",
+                 container->name);
     }
     container_free(container, true);
     return true;
@@ -232,6 +240,7 @@ static void handle_stream_end(enum stream_end end, const struct docker_outcome *
     if (end == STREAM_COMPLETED && (container->gone || !was_following) && !container->running) {
         stream_flush(container->stream); /* the log ends here: so does its last line */
     }
+    container->read_to_end = container->read_to_end || end == STREAM_COMPLETED;
     container->left_open = end == STREAM_COMPLETED && (stream_is_open(container->stream, 0) ||
                                                        stream_is_open(container->stream, 1));
     container->stream = NULL;
@@ -268,7 +277,8 @@ static void handle_stream_end(enum stream_end end, const struct docker_outcome *
         (void)finish_if_gone(container);
         break;
     default:
-        log_debug("container %s: %s", container->name, outcome->text);
+        log_write(container->failures % LOG_EVERY == 1 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG,
+                  "container %s: %s; trying again", container->name, outcome->text);
         retry_later(container, 0);
     }
 }
@@ -302,6 +312,15 @@ static void limit_lifetime(struct container *container)
     }
 }
 
+static void handle_open(void *data)
+{
+    struct container *container = data;
+    if (container->state == CONTAINER_FOLLOWING) {
+        watch_for_silence(container);
+        limit_lifetime(container);
+    }
+}
+
 static void open_stream(struct container *container, bool follow)
 {
     struct capture_shared *shared = container->host->shared;
@@ -315,6 +334,7 @@ static void open_stream(struct container *container, bool follow)
                                      .from_now = container->skip_history,
                                      .max_line_bytes = shared->options.max_line_bytes,
                                      .resume = &container->resume,
+                                     .on_open = handle_open,
                                      .on_record = handle_record,
                                      .on_repeated = handle_repeated,
                                      .on_bytes = handle_bytes,
@@ -336,8 +356,8 @@ static void open_stream(struct container *container, bool follow)
     set_state(container, follow ? CONTAINER_FOLLOWING : CONTAINER_CATCHING_UP);
     if (follow) {
         container->started_again = false;
-        watch_for_silence(container);
-        limit_lifetime(container);
+        container->has_run = true;
+        container->read_to_end = false;
     }
 }
 
@@ -497,9 +517,13 @@ static bool is_selected(const struct container *container, const struct docker_c
 static void handle_inspected(struct container *container, const struct docker_container *found)
 {
     bool was_known = container->known;
-    if (found->state != DOCKER_STATE_UNKNOWN) {
+    bool never_ran = found->state == DOCKER_STATE_CREATED && !container->started_while_inspecting;
+    if (container->started_while_inspecting || container->died_while_inspecting) {
+        container->running = !container->died_while_inspecting;
+    } else if (found->state != DOCKER_STATE_UNKNOWN) {
         container->running = found->state == DOCKER_STATE_RUNNING;
     }
+    container->has_run = container->has_run || !never_ran;
     if (!is_selected(container, found)) {
         if (container->stream != NULL) {
             stream_close(container->stream, STREAM_CLOSED);
@@ -519,7 +543,7 @@ static void handle_inspected(struct container *container, const struct docker_co
     bool all_read = was_known && container->caught_up;
     if (all_read && container->running) {
         retry_later(container, 0); /* its follow ended though it runs: not in a tight loop */
-    } else if ((all_read && !container->left_open) || found->state == DOCKER_STATE_CREATED) {
+    } else if ((all_read && !container->left_open) || never_ran) {
         set_state(container, CONTAINER_WAITING);
         (void)finish_if_gone(container);
     } else {
@@ -555,6 +579,7 @@ void container_inspect(struct container *container)
         set_state(container, CONTAINER_INSPECTING);
     }
     container->inspecting = true;
+    container->started_while_inspecting = container->died_while_inspecting = false;
     if (docker_inspect(container->host->client, container->id, handle_inspect, container) != 0) {
         container->inspecting = false;
         retry_later(container, 0);
@@ -572,6 +597,7 @@ struct container *container_create(struct container_host *host, const char *id, 
     }
     container->host = host;
     container->running = running;
+    container->has_run = running;
     container->skip_history = host->shared->options.since_now && !host->listed_once;
     (void)str_copy(container->id, sizeof(container->id), id);
     container->name = strdup(name);
@@ -617,7 +643,10 @@ void container_free(struct container *container, bool forget)
 void container_handle_start(struct container *container)
 {
     container->running = true;
+    container->has_run = true;
     container->suspicious = false;
+    container->started_while_inspecting = container->inspecting;
+    container->died_while_inspecting = false;
     if (container->stream != NULL) {
         container->started_again = true;
     } else if (container->state == CONTAINER_WAITING) {
@@ -628,6 +657,7 @@ void container_handle_start(struct container *container)
 void container_handle_die(struct container *container)
 {
     container->running = false;
+    container->died_while_inspecting = container->inspecting;
 }
 
 void container_handle_listed(struct container *container, const struct docker_container *listed,

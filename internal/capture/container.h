@@ -60,10 +60,13 @@ struct container {
     enum container_state state;
     uint64_t listed; /* round of the listing that named it last */
 
-    bool running;       /* as events and listings say */
-    bool started_again; /* since the present stream began */
-    bool gone;          /* destroyed; goes when its log is read */
-    bool known;         /* inspected: origin and source are there */
+    bool running;                                         /* as events and listings say */
+    bool started_again;                                   /* since the present stream began */
+    bool started_while_inspecting, died_while_inspecting; /* what inspect says is older */
+    bool has_run;                                         /* it may have written something */
+    bool read_to_end; /* the last stream reached the end of the log */
+    bool gone;        /* destroyed; goes when its log is read */
+    bool known;       /* inspected: origin and source are there */
     bool inspecting;
     bool suspicious;   /* its log was truncated from outside: ask for the whole log only */
     bool skip_history; /* nothing recorded and nothing before now wanted */

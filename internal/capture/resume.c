@@ -7,7 +7,8 @@
  * A line older than that memory, not later than the latest one, is a repetition, unless the
  * daemon's clock is behind the latest line: then the clock went back and the line is new.
  *
- * Position: byte 1 (version), byte flags (1, 2: line open in stdout, stderr), then for each stream
+ * Position: byte 1 (version), byte flags (1, 2: line open in stdout, stderr; 4: the last line was
+ * of stderr), then for each stream
  * time (8), count (4), high (8), then floor (8) and lines recorded (8); little endian.
  */
 #include "capture/resume.h"
@@ -90,8 +91,14 @@ void resume_begin(struct resume *resume, bool partial)
     for (int i = 0; i < 2; i++) {
         resume->seeking[i] = resume->marks[i].count > 0 && !resume->accept_all;
         resume->seen[i] = 0;
+        resume->met[i] = false;
     }
     resume->accept_all = false;
+}
+
+static uint32_t hash_line(const struct record *record)
+{
+    return crc32c(0, record->line, record->line_bytes);
 }
 
 /* ---- before the mark ---- */
@@ -102,17 +109,17 @@ static enum resume_verdict judge_seeking(struct resume *resume, int i, int64_t t
     if (time_ns == mark->time_ns) {
         resume->overlapped = true;
         resume->seen[i]++;
-        if (resume->seen[i] >= mark->count) {
-            resume->seeking[i] = false;
+        resume->seeking[i] = resume->seen[i] < mark->count;
+        if (!resume->seeking[i] && i == resume->last) {
+            resume->seeking[!i] = false; /* nothing was recorded behind this line */
         }
         return RESUME_SEEN;
     }
-    if (time_ns < mark->time_ns || mark_is_strict(mark)) {
-        resume->overlapped = resume->overlapped || time_ns < mark->time_ns;
+    if (time_ns < mark->time_ns) {
+        resume->overlapped = true;
         return RESUME_SEEN;
     }
-    resume->seeking[i] = false;
-    return RESUME_NEW;
+    return mark_is_strict(mark) && time_ns <= mark->high_ns ? RESUME_SEEN : RESUME_NEW;
 }
 
 /* ---- repetitions ---- */
@@ -120,11 +127,6 @@ static enum resume_verdict judge_seeking(struct resume *resume, int i, int64_t t
 static const struct recent_line *recent_at(const struct resume_recent *recent, uint32_t age)
 {
     return &recent->lines[(recent->next - 1 - age) & (recent->capacity - 1)];
-}
-
-static uint32_t hash_line(const struct record *record)
-{
-    return crc32c(0, record->line, record->line_bytes);
 }
 
 /* The highest age whose line is not earlier than time_ns; the count when all are. */
@@ -229,20 +231,36 @@ static void remember(struct resume *resume, int i, const struct record *record)
 
 /* ---- judging ---- */
 
+/* Whether a partial answer that begins with this line has everything behind the mark. When the
+ * daemon's clock is behind what was recorded, it went back, and an early time proves nothing. */
+static bool proves(const struct resume *resume, int i, const struct record *record, int64_t wall_ns)
+{
+    const struct resume_mark *mark = &resume->marks[i];
+    int64_t high = resume->marks[0].high_ns > resume->marks[1].high_ns ? resume->marks[0].high_ns
+                                                                       : resume->marks[1].high_ns;
+    return mark->count > 0 && record->time_ns < mark->time_ns && wall_ns >= high;
+}
+
 bool resume_needs_clock(const struct resume *resume, const struct record *record)
 {
-    return resume->repeats && record->time_ns <= resume->marks[stream_index(record)].high_ns;
+    return (resume->first && resume->partial) ||
+           (resume->repeats && record->time_ns <= resume->marks[stream_index(record)].high_ns);
 }
 
 enum resume_verdict resume_judge(struct resume *resume, const struct record *record,
                                  int64_t wall_ns)
 {
     int i = stream_index(record);
-    if (resume->first && resume->partial &&
-        (resume->marks[i].count == 0 || record->time_ns >= resume->marks[i].time_ns)) {
+    if (resume->first && resume->partial && !proves(resume, i, record, wall_ns)) {
+        return RESUME_NOT_PROVED;
+    }
+    /* The other stream's lines with its mark's time may lie before the answer's beginning. */
+    if (resume->partial && !resume->met[i] && resume->seeking[i] && resume->marks[i].count > 1 &&
+        record->time_ns == resume->marks[i].time_ns) {
         return RESUME_NOT_PROVED;
     }
     resume->first = false;
+    resume->met[i] = true;
     if (record->time_ns <= resume->floor_ns) {
         return RESUME_SEEN;
     }
@@ -273,6 +291,9 @@ void resume_record(struct resume *resume, const struct record *record)
         mark->time_ns = record->time_ns;
         mark->count = 1;
     }
+    /* What was recorded is the beginning of the log: behind a new line all are, in both streams. */
+    resume->last = i;
+    resume->seeking[0] = resume->seeking[1] = false;
     resume->recorded++;
     if (resume->repeats) {
         remember(resume, i, record);
@@ -304,7 +325,8 @@ size_t resume_encode(const struct resume *resume, unsigned char ret_bytes[RESUME
 {
     unsigned char *at = ret_bytes;
     *at++ = POSITION_VERSION;
-    *at++ = (unsigned char)((resume->open[0] ? 1 : 0) | (resume->open[1] ? 2 : 0));
+    *at++ = (unsigned char)((resume->open[0] ? 1 : 0) | (resume->open[1] ? 2 : 0) |
+                            (resume->last != 0 ? 4 : 0));
     for (int i = 0; i < 2; i++) {
         at = put(at, (uint64_t)resume->marks[i].time_ns, 8);
         at = put(at, resume->marks[i].count, 4);
@@ -317,10 +339,11 @@ size_t resume_encode(const struct resume *resume, unsigned char ret_bytes[RESUME
 
 int resume_decode(struct resume *resume, const unsigned char *bytes, size_t size)
 {
-    if (size != RESUME_POSITION_BYTES || bytes[0] != POSITION_VERSION || bytes[1] > 3) {
+    if (size != RESUME_POSITION_BYTES || bytes[0] != POSITION_VERSION || bytes[1] > 7) {
         return -EINVAL;
     }
     const unsigned char *at = bytes + 2;
+    resume->last = (bytes[1] & 4) != 0;
     resume->open[0] = (bytes[1] & 1) != 0;
     resume->open[1] = (bytes[1] & 2) != 0;
     for (int i = 0; i < 2; i++) {

@@ -34,6 +34,7 @@ struct resume_recent; /* times and hashes of the last lines, for the daemons tha
 struct resume {
     struct resume_mark marks[2]; /* stdout, stderr */
     bool open[2];                /* a line had begun and not ended at the position */
+    int last;                    /* stream of the last line recorded: 0 or 1 */
     uint64_t recorded;           /* lines, of both streams together */
     int64_t floor_ns;            /* lines up to this time are not wanted; 0: none */
 
@@ -45,6 +46,7 @@ struct resume {
     bool accept_all; /* the mark is known to be gone: everything is new */
     bool seeking[2];
     uint32_t seen[2]; /* lines at the mark's time met so far */
+    bool met[2];      /* a line of this stream was looked at */
 
     bool repeats; /* drop what the daemon repeats while it follows (API below 1.42) */
     struct resume_recent *recent[2];

@@ -39,6 +39,8 @@ struct stream_options {
     bool from_now; /* nothing was recorded: skip what is there */
     size_t max_line_bytes;
     struct resume *resume; /* borrowed until on_end; moved on as lines are recorded */
+    /* The daemon answers: from here on bytes may come. Also again, when more had to be asked for. */
+    void (*on_open)(void *data);
     /* Takes one new line; 0, or a negative errno which ends the stream. Not called after close. */
     int (*on_record)(const struct record *record, void *data);
     /* A repetition of the daemon's was dropped. */

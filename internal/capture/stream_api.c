@@ -125,6 +125,7 @@ static void handle_piece(uint8_t stream_number, int64_t time_ns, const char *byt
 static void handle_open(void *data)
 {
     struct stream_api *stream = data;
+    stream->options.on_open(stream->options.data);
     if (stream->partial && !stream->ending) {
         loop_timer_arm(&stream->first_data_timer, FIRST_DATA_LIMIT_NS);
     }

@@ -52,17 +52,16 @@ static int check_name(const char *name, struct error *error)
 }
 
 /* A new cursor's first place, its file and the folders they are in. */
-static int make_durable(struct spool_cursor_file *cursor, int dir_fd, uint64_t record)
+static bool make_durable(struct spool_cursor_file *cursor, int dir_fd, uint64_t record)
 {
-    int rc = spool_cursor_store(cursor, record);
+    bool stored = spool_cursor_store(cursor, record) == 0;
     int folder = openat(dir_fd, "cursors", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (rc == 0 && (folder < 0 || fsync(folder) != 0 || fsync(dir_fd) != 0)) {
-        rc = -errno;
+    if (folder < 0) {
+        return false;
     }
-    if (folder >= 0) {
-        (void)close(folder);
-    }
-    return rc;
+    stored = stored && fsync(folder) == 0 && fsync(dir_fd) == 0;
+    (void)close(folder);
+    return stored;
 }
 
 int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *name,
@@ -84,6 +83,12 @@ int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *
     }
     *cursor = (struct spool_cursor_file){.fd = fd};
     ssize_t n = pread(fd, slots, sizeof(slots), 0);
+    if (n < 0) {
+        rc = -errno;
+        error_set(error, "cursor %s: %s", path, strerror(-rc));
+        spool_cursor_close(cursor);
+        return rc;
+    }
     for (int i = 0; i < 2 && n >= (i + 1) * SLOT_BYTES; i++) {
         unsigned char check[SLOT_BYTES];
         uint64_t sequence = get_u64(slots[i]);
@@ -94,13 +99,10 @@ int spool_cursor_open(struct spool_cursor_file *cursor, int dir_fd, const char *
         }
     }
     if (cursor->sequence == 0) {
-        rc = make_durable(cursor, dir_fd, *record);
-        if (rc != 0) {
-            error_set(error, "cursor %s: %s", path, strerror(-rc));
-            spool_cursor_close(cursor);
-        }
+        /* On a full disk its first place is stored with the first commit that finds room. */
+        (void)make_durable(cursor, dir_fd, *record);
     }
-    return rc;
+    return 0;
 }
 
 int spool_cursor_store(struct spool_cursor_file *cursor, uint64_t record)

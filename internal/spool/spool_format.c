@@ -49,6 +49,7 @@ void spool_segment_header_encode(const struct spool_segment_header *header,
     put_u64(ret_bytes + 24, header->first_record);
     put_u64(ret_bytes + 32, header->bytes_before);
     put_u64(ret_bytes + 40, (uint64_t)header->created_ns);
+    put_u32(ret_bytes + 48, header->salt);
     put_u32(ret_bytes + 60, crc32c(0, ret_bytes, 60));
 }
 
@@ -66,7 +67,8 @@ int spool_segment_header_decode(const unsigned char bytes[SPOOL_SEGMENT_HEADER_B
     *ret_header = (struct spool_segment_header){.first_frame = get_u64(bytes + 16),
                                                 .first_record = get_u64(bytes + 24),
                                                 .bytes_before = get_u64(bytes + 32),
-                                                .created_ns = (int64_t)get_u64(bytes + 40)};
+                                                .created_ns = (int64_t)get_u64(bytes + 40),
+                                                .salt = get_u32(bytes + 48)};
     return 0;
 }
 
@@ -86,6 +88,7 @@ void spool_frame_header_encode(const struct spool_frame_header *header,
     put_u64(ret_bytes + 48, (uint64_t)header->min_time_ns);
     put_u64(ret_bytes + 56, (uint64_t)header->max_time_ns);
     put_u32(ret_bytes + 64, header->records);
+    put_u32(ret_bytes + 68, header->salt);
     put_u32(ret_bytes + 72, header->payload_crc);
     put_u32(ret_bytes + 76, crc32c(0, ret_bytes, 76));
 }
@@ -108,6 +111,7 @@ int spool_frame_header_decode(const unsigned char bytes[SPOOL_FRAME_HEADER_BYTES
                                         .min_time_ns = (int64_t)get_u64(bytes + 48),
                                         .max_time_ns = (int64_t)get_u64(bytes + 56),
                                         .records = get_u32(bytes + 64),
+                                        .salt = get_u32(bytes + 68),
                                         .payload_crc = get_u32(bytes + 72)};
     if (header.codec > SPOOL_CODEC_ZSTD || header.stored_bytes > SPOOL_FRAME_LIMIT_BYTES ||
         header.raw_bytes > SPOOL_FRAME_LIMIT_BYTES ||

@@ -16,7 +16,9 @@
  *   24  8  number of the first record
  *   32  8  bytes of lines in all records before it
  *   40  8  created, nanoseconds since 1970 UTC
- *   48 12  zero
+ *   48  4  salt: a random number, the same in the headers of the segment's frames, so that a line
+ *          that holds the bytes of a frame is not taken for one when damage is searched through
+ *   52  8  zero
  *   60  4  CRC-32C of bytes 0 to 59
  *
  * Frame: a header of 80 bytes, then the payload as stored.
@@ -33,7 +35,7 @@
  *   48  8  earliest time of its records, nanoseconds since 1970 UTC
  *   56  8  latest
  *   64  4  number of records
- *   68  4  zero
+ *   68  4  salt of the segment
  *   72  4  CRC-32C of the payload as stored
  *   76  4  CRC-32C of bytes 0 to 75
  *
@@ -71,6 +73,7 @@ enum { SPOOL_FRAME_TABLE = 1, SPOOL_FRAME_ORIGINS = 2 };
 struct spool_segment_header {
     uint64_t first_frame, first_record, bytes_before;
     int64_t created_ns;
+    uint32_t salt;
 };
 
 struct spool_frame_header {
@@ -80,6 +83,7 @@ struct spool_frame_header {
     int64_t min_time_ns, max_time_ns;
     uint32_t records;
     uint32_t payload_crc;
+    uint32_t salt;
 };
 
 void spool_segment_header_encode(const struct spool_segment_header *header,

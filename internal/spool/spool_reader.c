@@ -276,6 +276,7 @@ int spool_reader_next(struct spool_reader *reader, struct spool_item *ret_item)
             }
         }
         struct spool_entry entry;
+        struct spool_entries before = reader->entries;
         int rc = spool_entries_next(&reader->entries, &entry);
         if (rc != 0 || entry.kind == SPOOL_ENTRY_END) {
             reader->in_frame = false;
@@ -283,6 +284,7 @@ int spool_reader_next(struct spool_reader *reader, struct spool_item *ret_item)
         } else if (entry.kind == SPOOL_ENTRY_ORIGIN) {
             rc = spool_origins_take(&reader->origins, &entry);
             if (rc == -ENOMEM) {
+                reader->entries = before; /* to be tried again */
                 return rc;
             }
         } else if (entry.kind == SPOOL_ENTRY_RECORD) {
@@ -472,10 +474,7 @@ static int open_cursor(struct spool_reader *reader, const char *cursor_name, boo
     if (record > head) { /* the newest segment was lost */
         record = head;
         int rc = reader->has_cursor ? spool_cursor_store(&reader->file, record) : 0;
-        if (rc != 0) {
-            error_set(error, "cursor %s: %s", cursor_name, strerror(-rc));
-            return rc;
-        }
+        (void)rc; /* where the disk is full, the next commit stores it */
     }
     reader->next_record = record;
     return 0;

@@ -86,7 +86,7 @@ static int read_at(int fd, void *bytes, size_t size, uint64_t offset)
     while (done < size) {
         ssize_t n = pread(fd, (char *)bytes + done, size - done, (off_t)(offset + done));
         if (n < 0 && errno != EINTR) {
-            return -errno;
+            return errno == EIO ? -EINVAL : -errno; /* a bad sector is damage like any other */
         }
         if (n == 0) {
             return 0;
@@ -112,7 +112,8 @@ static int make_up_header(struct spool_segment *segment, uint64_t first_frame)
     }
     segment->header = (struct spool_segment_header){.first_frame = first_frame,
                                                     .first_record = header.first_record,
-                                                    .bytes_before = header.bytes_before};
+                                                    .bytes_before = header.bytes_before,
+                                                    .salt = header.salt};
     return 0;
 }
 
@@ -135,6 +136,7 @@ int spool_segment_open(struct spool_segment *segment, int dir_fd, uint64_t first
     if (rc == -EINVAL || (rc == 0 && segment->header.first_frame != first_frame)) {
         rc = make_up_header(segment, first_frame);
     }
+    segment->salted = rc == 0;
     if (rc != 0) {
         spool_segment_close(segment);
     }
@@ -158,7 +160,8 @@ static int decompress(struct spool_segment *segment, const struct spool_frame_he
         segment->zstd = ZSTD_createDCtx();
     }
     buf_clear(&segment->raw);
-    int rc = segment->zstd == NULL ? -ENOMEM : buf_reserve(&segment->raw, header->raw_bytes);
+    int rc = segment->zstd == NULL ? -ENOMEM
+                                   : buf_reserve(&segment->raw, (size_t)header->raw_bytes + 1);
     if (rc != 0) {
         return rc;
     }
@@ -211,6 +214,9 @@ int spool_segment_read(struct spool_segment *segment, struct spool_frame_header 
         return rc;
     }
     rc = spool_frame_header_decode(bytes, ret_header);
+    if (rc == 0 && segment->salted && ret_header->salt != segment->header.salt) {
+        rc = -EINVAL; /* a line that looks like a frame */
+    }
     if (rc != 0) {
         return rc;
     }
@@ -225,18 +231,6 @@ int spool_segment_read(struct spool_segment *segment, struct spool_frame_header 
     return rc;
 }
 
-/* Whether a frame begins at `offset`, or the file ends there. */
-static bool is_followed(struct spool_segment *segment, uint64_t offset, uint64_t frame)
-{
-    unsigned char bytes[SPOOL_FRAME_HEADER_BYTES];
-    struct spool_frame_header next;
-    if (offset == file_size(segment->fd)) {
-        return true;
-    }
-    return read_at(segment->fd, bytes, sizeof(bytes), offset) == 1 &&
-           spool_frame_header_decode(bytes, &next) == 0 && next.frame > frame;
-}
-
 /* Whether a good frame with a number above `after` is at `offset`. */
 static bool is_good_frame(struct spool_segment *segment, uint64_t offset, uint64_t after)
 {
@@ -244,8 +238,7 @@ static bool is_good_frame(struct spool_segment *segment, uint64_t offset, uint64
     const char *payload;
     uint64_t before = segment->offset;
     segment->offset = offset;
-    bool good = spool_segment_read(segment, &header, &payload) == 1 && header.frame > after &&
-                is_followed(segment, segment->offset, header.frame);
+    bool good = spool_segment_read(segment, &header, &payload) == 1 && header.frame > after;
     segment->offset = before;
     return good;
 }
@@ -267,7 +260,7 @@ int spool_segment_resync(struct spool_segment *segment, uint64_t after)
     uint64_t from = segment->offset + 1;
     for (;;) {
         ssize_t n = pread(segment->fd, window, sizeof(window), (off_t)from);
-        if (n < 0) {
+        if (n < 0 && errno != EIO) {
             return -errno;
         }
         if (n < SPOOL_FRAME_HEADER_BYTES) {

@@ -18,6 +18,7 @@ struct spool_segment {
     int fd;
     uint64_t offset; /* of the next frame */
     struct spool_segment_header header;
+    bool salted; /* header.salt is known; frames with another one are none */
     struct buf stored;
     struct buf raw;
     void *zstd;
@@ -38,9 +39,7 @@ void spool_segment_close(struct spool_segment *segment);
  */
 int spool_segment_read(struct spool_segment *segment, struct spool_frame_header *ret_header,
                        const char **ret_payload) __attribute__((warn_unused_result));
-/* After -EINVAL: moves to the next good frame with a number above `after`. A frame is believed when
- * its checksums are right and the next one begins at its end, or the file ends there: so a line
- * that holds the bytes of a frame is not taken for one.
- * Returns 1, 0 when there is none, or a negative errno. */
+/* After -EINVAL: moves to the next good frame with a number above `after`. Returns 1, 0 when there is
+ * none, or a negative errno. */
 int spool_segment_resync(struct spool_segment *segment, uint64_t after)
     __attribute__((warn_unused_result));

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "base/backoff.h"
 #include "base/crc32c.h"
 #include "spool/spool_private.h"
 #include "spool/spool_segment.h"
@@ -41,6 +42,7 @@ struct spool_writer {
     uint64_t unsynced_bytes;                          /* of payload */
     struct list written;                              /* blocks that wait for the sync */
     unsigned char header[SPOOL_SEGMENT_HEADER_BYTES]; /* of the present segment */
+    uint32_t salt;
     struct buf out;
     ZSTD_CCtx *zstd;
     struct segment_file *files; /* ascending; the last is the present one */
@@ -200,7 +202,9 @@ static int begin_segment(struct spool_writer *writer, const struct spool_block *
         .first_frame = block->header.frame,
         .first_record = block->header.first_record,
         .bytes_before = block->header.bytes_before,
-        .created_ns = clock_wall_ns(loop_clock(spool->options.loop))};
+        .created_ns = clock_wall_ns(loop_clock(spool->options.loop)),
+        .salt = (uint32_t)jitter(INT64_C(1) << 32)};
+    writer->salt = fields.salt;
     spool_segment_name(fields.first_frame, name);
     spool_segment_header_encode(&fields, header);
     int fd = openat(spool->dir_fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -252,6 +256,7 @@ static int encode_block(struct spool_writer *writer, struct spool_block *block)
     }
     header->stored_bytes = (uint32_t)size;
     header->payload_crc = crc32c(0, at, size);
+    header->salt = writer->salt;
     header->durable_frame = atomic_load(&writer->spool->durable_frame);
     spool_frame_header_encode(header, (unsigned char *)out->data);
     out->size = SPOOL_FRAME_HEADER_BYTES + size;
@@ -443,12 +448,12 @@ static void work_until_told(struct spool_writer *writer)
 {
     struct spool *spool = writer->spool;
     int64_t swept_ns = 0;
+    size_t swept_files = 0;
     for (;;) {
         struct work work = next_work(writer);
         if (work.stop) {
             return;
         }
-        size_t files = writer->file_count;
         int rc = do_work(writer, &work);
         if (rc != 0) {
             sweep(writer); /* the limit may have been lowered to make room */
@@ -459,9 +464,12 @@ static void work_until_told(struct spool_writer *writer)
             atomic_store(&spool->stall_errno, 0);
         }
         int64_t now = monotonic_ns();
-        if (writer->file_count != files || now - swept_ns > SWEEP_NS) {
+        /* Only once the present segment's table of positions is durable. */
+        bool due = writer->file_count != swept_files || now - swept_ns > SWEEP_NS;
+        if (due && list_empty(&writer->written)) {
             swept_ns = now;
             sweep(writer);
+            swept_files = writer->file_count;
         }
     }
 }
@@ -492,6 +500,7 @@ static void *run(void *data)
     work_until_told(writer);
     (void)pthread_mutex_lock(&spool->lock);
     spool->writer_done = true;
+    (void)pthread_cond_broadcast(&spool->durable);
     bool orphaned = spool->orphaned;
     (void)pthread_mutex_unlock(&spool->lock);
     if (orphaned) {
@@ -536,18 +545,20 @@ bool spool_writer_join(struct spool *spool, const struct timespec *deadline)
     if (spool->writer_state == NULL) {
         return true;
     }
-    if (pthread_clockjoin_np(spool->writer, NULL, CLOCK_MONOTONIC, deadline) != 0) {
-        (void)pthread_mutex_lock(&spool->lock);
-        spool->orphaned = !spool->writer_done;
-        bool orphaned = spool->orphaned;
-        pthread_t thread = spool->writer;
-        (void)pthread_mutex_unlock(&spool->lock);
-        if (orphaned) {
-            (void)pthread_detach(thread);
-            return false;
-        }
-        (void)pthread_join(thread, NULL);
+    (void)pthread_mutex_lock(&spool->lock);
+    int rc = 0;
+    while (!spool->writer_done && rc == 0) {
+        rc = pthread_cond_timedwait(&spool->durable, &spool->lock, deadline);
     }
+    spool->orphaned = !spool->writer_done;
+    bool orphaned = spool->orphaned;
+    pthread_t thread = spool->writer;
+    (void)pthread_mutex_unlock(&spool->lock);
+    if (orphaned) {
+        (void)pthread_detach(thread);
+        return false;
+    }
+    (void)pthread_join(thread, NULL);
     destroy(spool->writer_state);
     spool->writer_state = NULL;
     return true;

@@ -168,10 +168,34 @@ void exporter_destroy(struct exporter *exporter)
     }
 }
 
+/* The q of a media type in an Accept header (RFC 9110, 12.4.2), in thousandths; 0: not named. */
+static int quality_of(const char *accept, const char *type)
+{
+    const char *at = strstr(accept, type);
+    if (at == NULL) {
+        return 0;
+    }
+    size_t size = strcspn(at, ",");
+    const char *q = memmem(at, size, "q=", 2);
+    if (q == NULL) {
+        return 1000;
+    }
+    int quality = q[2] == '1' ? 1000 : 0;
+    for (int i = 0, unit = 100; q[2] == '0' && q[3] == '.' && i < 3; i++, unit /= 10) {
+        if (q[4 + i] < '0' || q[4 + i] > '9') {
+            break;
+        }
+        quality += (q[4 + i] - '0') * unit;
+    }
+    return quality;
+}
+
 int exporter_answer(struct exporter *exporter, const struct httpd_request *request,
                     struct httpd_response *response)
 {
-    bool openmetrics = strstr(request->accept, "application/openmetrics-text") != NULL;
+    int openmetrics_quality = quality_of(request->accept, "application/openmetrics-text");
+    bool openmetrics = openmetrics_quality > 0 &&
+                       openmetrics_quality >= quality_of(request->accept, "text/plain");
     response->content_type = openmetrics
                                  ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                                  : "text/plain; version=0.0.4; charset=utf-8";

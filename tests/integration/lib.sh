@@ -284,7 +284,7 @@ t_has_ended() {
 agent_wait() {
     wait_until "${1:-30}" "the agent has ended" t_has_ended "$AGENT_PID"
     AGENT_STATUS=0
-    wait "$AGENT_PID" || AGENT_STATUS=$?
+    { wait "$AGENT_PID" || AGENT_STATUS=$?; } 2>/dev/null # bash tells of killed jobs there
     t_forget "$AGENT_PID"
 }
 
