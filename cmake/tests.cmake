@@ -164,7 +164,7 @@ endforeach()
 function(add_script_tests label pattern prefix)
   names(scripts ${pattern})
   foreach(script IN LISTS scripts)
-    string(REGEX REPLACE "^[a-z]+_" "${prefix}_" name ${script})
+    string(REGEX REPLACE "^[a-z]+_(.*)$" "${prefix}_\\1" name ${script})
     add_test(NAME ${name} COMMAND bash ${CMAKE_SOURCE_DIR}/tests/integration/${script}.sh
       WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 900 RUN_SERIAL ON

@@ -1,7 +1,4 @@
-/*
- * What the spool's own files share: spool.c (the loop's side), spool_writer.c (the thread),
- * spool_recovery.c (the start) and spool_reader.c. Nobody else includes this.
- */
+/* What the spool's own files share: the loop's side, the writer's thread, the start, the readers. */
 #pragma once
 
 #include <pthread.h>

@@ -254,8 +254,8 @@ static void an_event_whose_id_is_none_is_refused(void **state)
     (void)state;
     static const char *const bad[] = {
         "{}", "{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"abc\"}}",
-        "{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":"
-        "\"../json?x=6789abcdef0123456789abcdef0123456789abcdef0123456789ab/\"}}"};
+        ("{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":"
+         "\"../json?x=6789abcdef0123456789abcdef0123456789abcdef0123456789ab\"}}")};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct json *root = NULL;
         struct docker_event event;

@@ -175,7 +175,7 @@ static inline void kit_append(struct kit *kit, unsigned index, size_t line_bytes
     struct kit_source *source = kit_source(kit, index);
     int head = snprintf(storage, sizeof(storage), "%s %" PRIu64 " ", source->key, source->next);
     size_t size = line_bytes > (size_t)head ? line_bytes : (size_t)head;
-    char *line = malloc(size);
+    char *line = malloc(size + 1);
     assert_non_null(line);
     uint32_t noise = (uint32_t)(source->next * 2654435761U + index + 1);
     for (size_t i = (size_t)head; i < size; i++) { /* hard to compress */

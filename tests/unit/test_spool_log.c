@@ -360,8 +360,8 @@ static void names_that_would_leave_the_folder_are_no_cursors(void **state)
                                         "a/b",
                                         ".hidden",
                                         "a b",
-                                        "01234567890123456789012345678901234567890123456789012345"
-                                        "678901234"};
+                                        ("01234567890123456789012345678901234567890123456789012345"
+                                         "678901234")};
     struct kit kit;
     kit_make_dir(&kit);
     kit_open(&kit);
