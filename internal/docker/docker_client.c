@@ -226,7 +226,7 @@ static void handle_ping(const struct http_answer *answer, void *data)
 {
     struct ping *ping = data;
     struct docker_client *client = ping->client;
-    struct error text;
+    struct error text = {""};
     struct docker_outcome outcome = docker_outcome_make(
         client, answer->end, answer->status, answer->end == HTTP_COMPLETE ? NULL : answer->text,
         &text);

@@ -177,7 +177,7 @@ static void handle_list(const struct http_answer *answer, void *data)
 {
     struct request *request = data;
     struct json *root;
-    struct error text;
+    struct error text = {""};
     struct docker_outcome outcome = read_answer(request->client, answer, &root, &text);
     struct docker_container *containers = NULL;
     struct record_label *labels = NULL;
@@ -203,7 +203,7 @@ static void handle_inspect(const struct http_answer *answer, void *data)
 {
     struct request *request = data;
     struct json *root;
-    struct error text;
+    struct error text = {""};
     struct error parse_error;
     struct record_label labels[LABEL_LIMIT];
     struct docker_container container;

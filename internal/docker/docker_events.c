@@ -136,7 +136,7 @@ static void handle_data(struct http_stream *stream, const char *bytes, size_t si
 static void handle_end(const struct http_result *result, void *data)
 {
     struct docker_events *events = data;
-    struct error text;
+    struct error text = {""};
     struct docker_outcome outcome = docker_outcome_make(
         events->client, result->end, result->status,
         result->end == HTTP_COMPLETE ? NULL : result->text, &text);

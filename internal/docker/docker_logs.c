@@ -49,7 +49,7 @@ static void handle_end(const struct http_result *result, void *data)
 {
     struct docker_logs *logs = data;
     struct json *root = NULL;
-    struct error text;
+    struct error text = {""};
     const char *message = result->text;
     if (result->end == HTTP_COMPLETE) {
         int rc = json_parse(logs->message.data != NULL ? logs->message.data : "",
