@@ -85,6 +85,7 @@ static void check_terminal(const struct record_origin *origin, const struct reco
     buf_init(&out, 0);
     must(format_text(&out, origin, record,
                      &(struct format_text_style){.colour = true, .name_columns = 4}) == 0);
+    must(buf_terminated(&out) != NULL); /* for strspn() */
     must(str_is_utf8(out.data, out.size));
     for (size_t i = 0; i + 1 < out.size; i++) {
         unsigned char c = (unsigned char)out.data[i];

@@ -131,5 +131,6 @@ expect_gen "lines of a destroyed container" before --expect before:o:1-100
 
 # ---- everything there is, exactly once
 captured >"$T/summary" || { cat "$T/summary"; fail "missing or doubled lines"; }
-assert_eq "$(metric log_capturer_capture_gaps_total)" 0 gaps
+gaps=$(metric log_capturer_capture_gaps_total)
+[ "$gaps" -le "$lost" ] || fail "$gaps gaps counted, but $lost containers were lost"
 agent_stop
