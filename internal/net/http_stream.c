@@ -9,7 +9,8 @@
  * callback of a stream that is not OPEN returns an error, so that libcurl stops as well.
  *
  * Look-ups in libcurl's pool are linear in the connections of one host name, so follows over a unix
- * socket are spread over names of 128 each; dockerd accepts any Host.
+ * socket are spread over names of 128 each; dockerd accepts any Host. The first 128 share the name
+ * of the calls, and so their idle connections.
  */
 #include <errno.h>
 #include <limits.h>
@@ -187,9 +188,9 @@ static CURLcode set_target(struct http_stream *stream)
     CURL *easy = stream->easy;
     if (endpoint->unix_path[0] != '\0') {
         char host[32] = "api";
-        if (stream->options.kind == HTTP_FOLLOW) {
-            (void)snprintf(host, sizeof(host), "logs%u",
-                           stream->client->follows_active / FOLLOWS_PER_NAME);
+        uint32_t group = stream->client->follows_active / FOLLOWS_PER_NAME;
+        if (stream->options.kind == HTTP_FOLLOW && group > 0) {
+            (void)snprintf(host, sizeof(host), "logs%u", group);
         }
         (void)curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, endpoint->unix_path);
         (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
