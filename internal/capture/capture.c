@@ -67,7 +67,8 @@ static int register_metrics(struct capture_shared *shared)
         {&shared->truncated, METRIC_COUNTER, "log_capturer_lines_truncated_total",
          "Lines longer than capture.max_line, cut there."},
         {&shared->gaps, METRIC_COUNTER, "log_capturer_capture_gaps_total",
-         "Times that the daemon no longer had the last captured line: lines may be lost."},
+         "Times that lines may have been lost: the last captured one was gone, a follow was "
+         "overtaken by rotation, or a container was removed before it was read."},
         {&shared->repeated, METRIC_COUNTER, "log_capturer_lines_repeated_total",
          "Lines that the daemon sent twice and that were dropped once."},
         {&shared->daemon_errors, METRIC_COUNTER, "log_capturer_daemon_log_errors_total",

@@ -27,7 +27,8 @@ struct http_client_options {
     struct loop *loop;       /* borrowed */
     struct metrics *metrics; /* borrowed */
     uint32_t idle_total;     /* idle connections kept, all targets together */
-    uint32_t idle_per_host;  /* the same for one target; also its concurrent calls */
+    uint32_t idle_per_host;  /* the same for one target, and its concurrent calls; with several
+                              * targets in use their limits are one sum */
     int64_t idle_timeout_ns;
     int64_t keepalive_ns;   /* TCP keep-alive; 0: off */
     uint32_t follows_limit; /* concurrent follows; 0: what the fd limit leaves */
