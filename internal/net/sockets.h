@@ -1,7 +1,7 @@
 /*
  * The ledger of the transport's sockets: each is counted when it is opened and when it is closed,
  * and compared with the kernel's view, because libcurl 7.88 can miss a close on a connect
- * time-out (see docs/dependencies.md). It also knows who watches a socket.
+ * time-out (see docs/findings.md). It also knows who watches a socket.
  *
  * It lives as long as the client: libcurl stores its callbacks per connection and calls them long
  * after the transfer that opened it is gone. Loop thread only.

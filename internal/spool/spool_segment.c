@@ -1,6 +1,6 @@
 /*
  * Reading is pread() of header and payload; the page cache does the rest. Resynchronising looks for
- * the frame magic and believes a header only with its CRC.
+ * the frame magic and believes a frame only with both CRCs and the segment's salt.
  */
 #include "spool/spool_segment.h"
 

@@ -8,6 +8,9 @@ cd "${SOURCE_DIR:-$(dirname "$0")/../..}"
 OPTIONS=internal/agent/options.c
 names=$("$BIN/log_capturer" options | sed -n 's/^| `\([a-z_.]*\)`.*/\1/p')
 assert_ge "$(wc -l <<<"$names")" 30 "number of options"
+# The page in docs/ is the one that the program prints.
+"$BIN/log_capturer" options | diff - docs/options.md >"$T/page" ||
+    fail "docs/options.md is old; run: log_capturer options >docs/options.md: $(head -5 "$T/page")"
 unread=()
 while read -r name; do
     # The row of the option names its member, after the path.

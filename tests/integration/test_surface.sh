@@ -153,6 +153,11 @@ if command -v promtool >/dev/null; then
 else
     echo "no promtool: the form was not checked"
 fi
+# shellcheck disable=SC2016 # the backticks are Markdown's
+undocumented=$(sed -n 's/^# TYPE \([a-z0-9_]*\) .*/\1/p' "$T/metrics" | while read -r name; do
+    grep -qF '`'"$name"'`' "${SOURCE_DIR:-.}/docs/metrics.md" || echo "$name"
+done)
+assert_eq "$undocumented" "" "metrics that docs/metrics.md lacks"
 accept='application/openmetrics-text; version=1.0.0'
 [[ $(code /metrics -H "Accept: $accept") == "200 application/openmetrics-text"* ]] ||
     fail "no OpenMetrics"
