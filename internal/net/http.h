@@ -54,7 +54,7 @@ void http_target_destroy(struct http_target *target);
 
 enum http_kind {
     HTTP_CALL,   /* short: slots per target, a time limit, read at once */
-    HTTP_FOLLOW, /* long: paced reads, capped, opened few at a time */
+    HTTP_FOLLOW, /* long: paced reads, capped, opened few at a time, on a connection of its own */
     HTTP_EVENTS, /* long, read at once, not capped */
 };
 

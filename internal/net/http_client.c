@@ -401,6 +401,7 @@ static int set_up_curl(struct http_client *client)
         return -ENOMEM;
     }
     (void)curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT);
+    (void)curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     (void)curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, handle_curl_socket);
     (void)curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
     (void)curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, handle_curl_timer);

@@ -8,9 +8,10 @@
  * the transfer is taken out of the multi when no libcurl function is on the stack. The write
  * callback of a stream that is not OPEN returns an error, so that libcurl stops as well.
  *
- * Look-ups in libcurl's pool are linear in the connections of one host name, so follows over a unix
- * socket are spread over names of 128 each; dockerd accepts any Host. The first 128 share the name
- * of the calls, and so their idle connections.
+ * A follow has a connection of its own, made for it and closed after it: it neither takes a call's
+ * idle connection for hours nor, where many end at once, drives those of the calls out of the pool.
+ * Look-ups in the pool are linear in the connections of one host name, so follows over a unix
+ * socket have another name than calls; dockerd accepts any Host.
  */
 #include <errno.h>
 #include <limits.h>
@@ -23,7 +24,6 @@
 
 #define STREAM_BUFFER_BYTES 16384L
 #define STREAM_ROUND_SHARE_BYTES (64U * 1024U)
-#define FOLLOWS_PER_NAME 128
 #define OPENING_LIMIT_NS INT64_C(1000000000)
 #define CONNECT_LIMIT_MS 10000L
 
@@ -51,7 +51,7 @@ static size_t handle_write(char *bytes, size_t one, size_t size, void *data)
             stream->round = stream->client->round;
             stream->round_bytes = 0;
         }
-        if (stream->round_bytes >= STREAM_ROUND_SHARE_BYTES) {
+        if (stream->round_bytes >= STREAM_ROUND_SHARE_BYTES || stream->client->follows_paused) {
             list_remove(&stream->throttled_link);
             list_append(&stream->client->throttled, &stream->throttled_link);
             if (!loop_timer_armed(&stream->client->paced_timer)) {
@@ -187,11 +187,7 @@ static CURLcode set_target(struct http_stream *stream)
     int n;
     CURL *easy = stream->easy;
     if (endpoint->unix_path[0] != '\0') {
-        char host[32] = "api";
-        uint32_t group = stream->client->follows_active / FOLLOWS_PER_NAME;
-        if (stream->options.kind == HTTP_FOLLOW && group > 0) {
-            (void)snprintf(host, sizeof(host), "logs%u", group);
-        }
+        const char *host = stream->options.kind == HTTP_FOLLOW ? "logs" : "api";
         (void)curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, endpoint->unix_path);
         (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
         n = snprintf(url, sizeof(url), "http://%s.docker%s", host, path_of(stream));
@@ -230,6 +226,10 @@ static void set_connection_options(struct http_stream *stream)
     (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, STREAM_BUFFER_BYTES);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_LIMIT_MS);
     (void)curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, idle_s > 0 ? idle_s : 1L);
+    if (stream->options.kind == HTTP_FOLLOW) {
+        (void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+        (void)curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+    }
     if (keepalive_s > 0) {
         (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
         (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, keepalive_s);

@@ -522,7 +522,6 @@ reuse_case() {
     done
     assert_eq "$(metric log_capturer_spool_records_total)" $total "lines captured"
     reuse_row "reused by short calls, $count containers at a time" call ">= 0.95"
-    reuse_row "reused by follows, $count containers at a time" follow "-"
     row "connections opened" "$(metric log_capturer_docker_http_connections_opened_total)" '' \
         $((batches * count)) "containers" -
     end_fake

@@ -39,9 +39,9 @@ short_reuse() {
     new=$(metric 'log_capturer_docker_http_transfers_total{kind="call",connection="new"}') || new=0
     all=$(metric 'log_capturer_docker_http_transfers_total{kind="call"}')
     echo "short calls: $all, on new connections: $new"
-    [ $((new * 20)) -lt "$all" ]
+    [ "$new" -le 12 ] && [ "$all" -gt "$N" ]
 }
-short_reuse || fail "fewer than 95 % of the short calls went over an open connection"
+short_reuse || fail "more connections for short calls than may be idle (10), and that of the events"
 
 # ---- all live, then all dead, then all gone
 fake "emit?n=5" >/dev/null

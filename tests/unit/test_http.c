@@ -467,14 +467,14 @@ static void follows_over_the_limit_wait_for_a_slot_and_can_be_closed_there(void 
     finish(&f);
 }
 
-/* Many follows at a time, all completed, and that some times; the most that stayed open idle. */
-static size_t idle_after_many(struct fixture *f, struct http_target *target)
+/* Many at a time, all completed, and that some times; the most that stayed open idle. */
+static size_t idle_after_many(struct fixture *f, struct http_target *target, enum http_kind kind)
 {
     static struct request requests[16];
     size_t most = 0;
     for (int round = 0; round < 20; round++) {
         for (int i = 0; i < 16; i++) {
-            start_on(f, target, &requests[i], HTTP_FOLLOW, "/chunks", 0);
+            start_on(f, target, &requests[i], kind, "/chunks", 0);
         }
         for (int i = 0; i < 16; i++) {
             until_ended(f, &requests[i]);
@@ -491,9 +491,26 @@ static void no_more_connections_than_allowed_stay_idle(void **state)
     (void)state;
     struct fixture f;
     begin(&f, 3, 0);
-    size_t idle = idle_after_many(&f, f.target);
+    size_t idle = idle_after_many(&f, f.target, HTTP_EVENTS);
     finish(&f);
     assert_in_range(idle, 1, 3);
+}
+
+static void a_follow_has_a_connection_of_its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct request call;
+    begin(&f, 3, 0);
+    start(&f, &call, HTTP_CALL, "/ok");
+    until_ended(&f, &call);
+    assert_int_equal(idle_after_many(&f, f.target, HTTP_FOLLOW), 1);
+    start(&f, &call, HTTP_CALL, "/ok");
+    until_ended(&f, &call);
+    assert_true(metric_is(&f, "{kind=\"call\",connection=\"new\"} 1\n"));
+    assert_true(metric_is(&f, "{kind=\"call\",connection=\"reused\"} 1\n"));
+    assert_true(metric_is(&f, "{kind=\"follow\",connection=\"reused\"} 0\n"));
+    finish(&f);
 }
 
 static void the_idle_limit_of_a_host_holds_also_when_there_is_another_host(void **state)
@@ -502,7 +519,7 @@ static void the_idle_limit_of_a_host_holds_also_when_there_is_another_host(void 
     struct fixture f;
     begin(&f, 3, 0);
     f.other = make_target(f.client, "/tmp/nobody.listens.here");
-    size_t idle = idle_after_many(&f, f.target);
+    size_t idle = idle_after_many(&f, f.target, HTTP_EVENTS);
     finish(&f);
     assert_in_range(idle, 1, 3);
 }
@@ -626,6 +643,7 @@ int main(void)
         cmocka_unit_test(a_stream_may_be_closed_from_within_any_callback_of_another),
         cmocka_unit_test(follows_over_the_limit_wait_for_a_slot_and_can_be_closed_there),
         cmocka_unit_test(no_more_connections_than_allowed_stay_idle),
+        cmocka_unit_test(a_follow_has_a_connection_of_its_own),
         cmocka_unit_test(the_idle_limit_of_a_host_holds_also_when_there_is_another_host),
         cmocka_unit_test(paused_follows_read_nothing_until_they_go_on),
         cmocka_unit_test(a_call_collects_its_answer_up_to_the_limit),
