@@ -220,8 +220,8 @@ static void warn_needs_restart(const struct config *old, const struct config *ne
     for (const struct option_row *row = option_rows; row->path != NULL; row++) {
         char before[4096];
         char after[4096];
-        if (!row->live && config_get(old, row, before, sizeof(before)) == 0 &&
-            config_get(new, row, after, sizeof(after)) == 0 && strcmp(before, after) != 0) {
+        if (!row->live && option_get(old, row, before, sizeof(before)) == 0 &&
+            option_get(new, row, after, sizeof(after)) == 0 && strcmp(before, after) != 0) {
             log_warn("reload: %s takes effect at the next start", row->path);
         }
     }

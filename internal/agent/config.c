@@ -75,7 +75,7 @@ static void set_option(struct reader *reader, const struct option_row *row,
     if (word == NULL) {
         error_set(&text, "%s: one value is expected here", row->path);
         complain(reader, value, text.text);
-    } else if (config_set(reader->config, row, word, &text) != 0) {
+    } else if (option_set(reader->config, row, word, &text) != 0) {
         complain(reader, value, text.text);
     }
 }
@@ -86,14 +86,14 @@ static void set_list(struct reader *reader, const struct option_row *row, const 
         set_option(reader, row, value);
         return;
     }
-    config_clear_list(reader->config, row);
+    option_clear_list(reader->config, row);
     for (yaml_node_item_t *item = value->data.sequence.items.start;
          item < value->data.sequence.items.top; item++) {
         const yaml_node_t *node = yaml_document_get_node(&reader->document, *item);
         const char *word = scalar(node);
         if (word == NULL || word[0] == '\0') {
             complain(reader, node == NULL ? value : node, "a pattern is expected here");
-        } else if (config_add(reader->config, row, word) != 0) {
+        } else if (option_add(reader->config, row, word) != 0) {
             complain(reader, node, "out of memory");
         }
     }
@@ -231,18 +231,6 @@ static void read_daemons(struct reader *reader, const yaml_node_t *value)
 
 /* ---- mappings ---- */
 
-/* Whether any option begins with `path.`. */
-static bool is_section(const char *path)
-{
-    size_t size = strlen(path);
-    for (const struct option_row *row = option_rows; row->path != NULL; row++) {
-        if (strncmp(row->path, path, size) == 0 && row->path[size] == '.') {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void read_mapping(struct reader *reader, const char *prefix, const yaml_node_t *mapping);
 
 static void read_pair(struct reader *reader, const char *path, const yaml_node_t *key,
@@ -255,7 +243,7 @@ static void read_pair(struct reader *reader, const char *path, const yaml_node_t
         set_list(reader, row, value);
     } else if (row != NULL) {
         set_option(reader, row, value);
-    } else if (!is_section(path)) {
+    } else if (!options_have_section(option_rows, path)) {
         unknown_key(reader, key, path);
     } else if (value->type == YAML_MAPPING_NODE) {
         read_mapping(reader, path, value);
@@ -389,7 +377,7 @@ static void read_environment(struct config *config, const char *const *environme
             error_set(next_error(errors),
                       "environment: %.*s names no option; `log_capturer options` lists all",
                       (int)size, entry);
-        } else if (config_set(config, row, entry + size + 1, &text) != 0) {
+        } else if (option_set(config, row, entry + size + 1, &text) != 0) {
             error_prefix(&text, "environment: %.*s", (int)size, entry);
             *next_error(errors) = text;
         }
@@ -465,7 +453,7 @@ static void read_flags(struct config *config, const struct config_sources *sourc
             bool any = option_suggest(flag->path, near, sizeof(near));
             error_set(next_error(errors), "--set: unknown option '%s'%s%s%s", flag->path,
                       any ? "; did you mean '" : "", near, any ? "'?" : "");
-        } else if (config_set(config, row, flag->value, &text) != 0) {
+        } else if (option_set(config, row, flag->value, &text) != 0) {
             error_prefix(&text, "command line");
             *next_error(errors) = text;
         }

@@ -9,12 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-
-struct text_list {
-    char **items;
-    size_t count;
-};
+#include "base/option.h"
 
 struct config_rules {
     struct text_list name, label, image, project, driver;
@@ -40,29 +35,6 @@ struct config {
     char *listen, *output, *log_level, *log_format;
 };
 
-enum option_type {
-    OPTION_TEXT,
-    OPTION_CHOICE,
-    OPTION_COUNT,
-    OPTION_SIZE,
-    OPTION_DURATION,
-    OPTION_LIST
-};
-
-/* Ordered as the rows of the table read. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
-struct option_row {
-    const char *path; /* "spool.limit"; in the environment LOG_CAPTURER_SPOOL_LIMIT */
-    enum option_type type;
-    size_t offset;        /* in struct config */
-    const char *value;    /* the default, as it would be written; NULL: empty list */
-    const char *choices;  /* OPTION_CHOICE: words with '|' between */
-    uint64_t least, most; /* of numbers, sizes (bytes) and durations (ns); most 0: no limit */
-    const char *flag;     /* "data-dir", or NULL */
-    bool live;            /* SIGHUP applies it */
-    const char *help;
-};
-
-/* Ends with a row without path. */
 extern const struct option_row option_rows[];
 
 /* The row of a path, or of a flag; NULL when there is none. */
@@ -76,16 +48,6 @@ void option_env_name(const struct option_row *row, char *ret_name, size_t name_b
 /* All defaults. -ENOMEM. */
 int config_init(struct config *config) __attribute__((warn_unused_result));
 void config_finish(struct config *config);
-/* Sets from text; a list gets the words between commas. -EINVAL with what would be right. */
-int config_set(struct config *config, const struct option_row *row, const char *text,
-               struct error *error) __attribute__((warn_unused_result));
-/* Appends one item to a list. */
-int config_add(struct config *config, const struct option_row *row, const char *item)
-    __attribute__((warn_unused_result));
-void config_clear_list(struct config *config, const struct option_row *row);
-/* The present value as it would be written in the file; lists with commas. */
-int config_get(const struct config *config, const struct option_row *row, char *ret_text,
-               size_t text_bytes);
 /* Appends an empty daemon; NULL without memory. */
 struct config_daemon *config_add_daemon(struct config *config);
 void config_clear_daemons(struct config *config);

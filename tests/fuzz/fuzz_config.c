@@ -20,8 +20,8 @@ static void check_values(struct config *config)
     static char text[1 << 16];
     for (const struct option_row *row = option_rows; row->path != NULL; row++) {
         struct error error = {""};
-        int rc = config_get(config, row, text, sizeof(text));
-        if (rc == 0 && row->type != OPTION_LIST && config_set(config, row, text, &error) != 0) {
+        int rc = option_get(config, row, text, sizeof(text));
+        if (rc == 0 && row->type != OPTION_LIST && option_set(config, row, text, &error) != 0) {
             abort();
         }
     }

@@ -30,6 +30,8 @@ static const char *other_value(const struct option_row *row)
         return "3MiB";
     case OPTION_DURATION:
         return "7s";
+    case OPTION_BOOL:
+        return "true";
     case OPTION_LIST:
         return "a*,b";
     }
@@ -45,7 +47,7 @@ static void load_and_get(const struct config_sources *sources, const struct opti
     if (rc != 0) {
         fail_msg("%s: %s", row->path, errors.errors[0].text);
     }
-    int got = config_get(&config, row, ret_text, text_bytes);
+    int got = option_get(&config, row, ret_text, text_bytes);
     config_finish(&config);
     assert_int_equal(got, 0);
 }
@@ -249,11 +251,11 @@ static void a_choice_is_one_of_its_words(void **state)
     assert_int_equal(config_init(&config), 0);
     const char *accepted = NULL;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        if (config_set(&config, row, bad[i], NULL) == 0) {
+        if (option_set(&config, row, bad[i], NULL) == 0) {
             accepted = bad[i];
         }
     }
-    int good = config_set(&config, row, "file", NULL);
+    int good = option_set(&config, row, "file", NULL);
     config_finish(&config);
     if (accepted != NULL) {
         fail_msg("'%s' was taken", accepted);
