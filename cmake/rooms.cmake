@@ -7,6 +7,7 @@ set(room_libraries_net PkgConfig::CURL)
 set(room_libraries_web PkgConfig::MICROHTTPD)
 set(room_libraries_agent PkgConfig::YAML)
 set(room_libraries_spool PkgConfig::ZSTD)
+set(room_libraries_sinks PkgConfig::ZLIB Snappy::snappy nanopb::protobuf-nanopb-static)
 
 function(add_room room deps)
   file(GLOB sources CONFIGURE_DEPENDS internal/${room}/*.c)

@@ -15,6 +15,9 @@ build pkg:libcjson           libcjson-dev
 build pkg:libmicrohttpd      libmicrohttpd-dev
 build pkg:yaml-0.1           libyaml-dev
 build pkg:libzstd            libzstd-dev
+build pkg:zlib               zlib1g-dev
+build file:/usr/include/snappy-c.h libsnappy-dev
+build file:/usr/include/pb_encode.h libnanopb-dev
 test  pkg:cmocka             libcmocka-dev
 test  cmd:curl               curl
 test  cmd:jq                 jq

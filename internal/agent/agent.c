@@ -18,7 +18,7 @@
 #include "base/timestamp.h"
 #include "capture/capture.h"
 #include "loop/loop.h"
-#include "sinks/stdout_sink.h"
+#include "sinks/sinks.h"
 #include "web/exporter.h"
 #include "web/httpd.h"
 
@@ -34,7 +34,8 @@ struct agent {
     struct spool *spool;
     struct http_client *http;
     struct capture *capture;
-    struct stdout_sink *sink;
+    struct sinks *sinks;
+    struct buf state_dir; /* of the sinks */
     struct exporter *exporter;
     struct httpd *httpd;
     struct pages pages;
@@ -177,17 +178,25 @@ static int create_capture(struct agent *agent)
         &agent->capture);
 }
 
-static int create_sink(struct agent *agent, struct error *error)
+static int create_sinks(struct agent *agent, struct error *error)
 {
-    enum format_kind format;
-    if (format_kind_parse(agent->config.output, &format) != 0) {
-        return 0; /* none */
+    struct config *config = &agent->config;
+    buf_init(&agent->state_dir, 0);
+    int rc = buf_printf(&agent->state_dir, "%s/sinks", config->spool_dir);
+    if (rc != 0 || buf_terminated(&agent->state_dir) == NULL) {
+        return -ENOMEM;
     }
-    return stdout_sink_create(&(struct stdout_sink_options){.spool = agent->spool,
-                                                            .metrics = agent->metrics,
-                                                            .format = format,
-                                                            .fd = STDOUT_FILENO},
-                              &agent->sink, error);
+    rc = sinks_create(&(struct sinks_options){.loop = agent->loop,
+                                              .spool = agent->spool,
+                                              .metrics = agent->metrics,
+                                              .state_dir = agent->state_dir.data},
+                      &agent->sinks);
+    if (rc == 0) {
+        size_t count = config->sink_count;
+        config->sink_count = 0;
+        rc = sinks_apply(agent->sinks, config->sinks, count, error);
+    }
+    return rc;
 }
 
 static int create_httpd(struct agent *agent, struct error *error)
@@ -199,6 +208,7 @@ static int create_httpd(struct agent *agent, struct error *error)
     agent->pages = (struct pages){.exporter = agent->exporter,
                                   .capture = agent->capture,
                                   .spool = agent->spool,
+                                  .sinks = agent->sinks,
                                   .version = agent->options.version};
     int rc = httpd_create(&(struct httpd_options){.loop = agent->loop,
                                                   .metrics = agent->metrics,
@@ -253,10 +263,13 @@ static void reload(struct agent *agent)
     apply_log(&fresh);
     agent->filter = filter_of(&fresh);
     capture_set_filter(agent->capture, &agent->filter);
+    size_t sink_count = fresh.sink_count;
+    fresh.sink_count = 0;
+    (void)sinks_apply(agent->sinks, fresh.sinks, sink_count, NULL);
     config_finish(&agent->reloaded);
     agent->reloaded = fresh;
     metric_add(&agent->reloads, 1);
-    log_info("reload: filters and log settings are applied");
+    log_info("reload: filters, sinks and log settings are applied");
 }
 
 static void handle_signal(int number, void *data)
@@ -297,7 +310,7 @@ static int build(struct agent *agent, struct error *error)
     rc = rc != 0 ? rc : create_http(agent);
     rc = rc != 0 ? rc : create_daemons(agent, error);
     rc = rc != 0 ? rc : create_capture(agent);
-    rc = rc != 0 ? rc : create_sink(agent, error);
+    rc = rc != 0 ? rc : create_sinks(agent, error);
     rc = rc != 0 ? rc : exporter_create(agent->metrics, agent->options.version, &agent->exporter);
     return rc != 0 ? rc : create_httpd(agent, error);
 }
@@ -321,7 +334,8 @@ static int tear_down(struct agent *agent)
     if (agent->spool != NULL) {
         spool_flush(agent->spool);
     }
-    stdout_sink_destroy(agent->sink, SINK_LIMIT_NS);
+    sinks_destroy(agent->sinks, SINK_LIMIT_NS);
+    buf_finish(&agent->state_dir);
     int rc = agent->spool != NULL ? spool_close(agent->spool, SPOOL_LIMIT_NS) : 0;
     loop_destroy(agent->loop);
     metric_finish(&agent->reloads);

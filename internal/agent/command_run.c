@@ -6,6 +6,7 @@
 #include "agent/agent.h"
 #include "agent/commands.h"
 #include "agent/config.h"
+#include "sinks/sink_type.h"
 
 #ifndef LOG_CAPTURER_VERSION
 #define LOG_CAPTURER_VERSION "0.0.0"
@@ -98,6 +99,54 @@ static void put_choices(const char *choices)
     }
 }
 
+static void put_sink_rows(const struct option_row *rows)
+{
+    (void)printf("| option | default | what |\n|---|---|---|\n");
+    for (const struct option_row *row = rows; row->path != NULL; row++) {
+        bool has_default = row->value != NULL && row->value[0] != '\0';
+        (void)printf("| `%s` | %s%s%s | %s", row->path, has_default ? "`" : "",
+                     has_default ? row->value : "", has_default ? "`" : "", row->help);
+        put_choices(row->choices);
+        (void)printf(" |\n");
+    }
+}
+
+static void put_type_defaults(const struct sink_defaults *defaults)
+{
+    const struct {
+        const char *path, *value;
+    } rows[] = {{"batch_size", defaults->batch_bytes},
+                {"batch_age", defaults->batch_age},
+                {"concurrency", defaults->concurrency}};
+    const char *lead = "Its own defaults:";
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].value != NULL) {
+            (void)printf("%s `%s` `%s`", lead, rows[i].path, rows[i].value);
+            lead = ",";
+        }
+    }
+    (void)printf("%s", lead[0] == ',' ? ".\n\n" : "");
+}
+
+static void put_sinks(void)
+{
+    (void)printf(
+        "\n# Sinks\n\n`sinks` has a name and options for each: `sinks: {central: {type: loki, "
+        "url: \"http://loki:3100\"}}`.\nA dot is a level: `tls.ca` is `tls: {ca: ...}`. On "
+        "the command line: `--set sinks.central.type=loki --set "
+        "sinks.central.url=...`.\nSIGHUP applies all of them. A sink that is renamed begins "
+        "anew; the name is that of its cursor.\n\n## All sinks\n\n");
+    put_sink_rows(sink_common_options);
+    (void)printf("\n## Sinks that speak HTTP\n\n");
+    put_sink_rows(sink_http_options);
+    for (size_t i = 0; sink_types[i] != NULL; i++) {
+        (void)printf("\n## type: %s\n\n%s%s\n\n", sink_types[i]->name, sink_types[i]->help,
+                     sink_types[i]->uses_http ? " Speaks HTTP." : "");
+        put_type_defaults(&sink_types[i]->defaults);
+        put_sink_rows(sink_types[i]->options);
+    }
+}
+
 int command_options(const struct command_line *line)
 {
     if (has_help(line)) {
@@ -126,6 +175,7 @@ int command_options(const struct command_line *line)
                  "cert: FILE, key: FILE, insecure: false}}`.\nDefault: one named `local` at "
                  "`DOCKER_HOST` (with `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`), else "
                  "`unix:///var/run/docker.sock`.\n");
+    put_sinks();
     return 0;
 }
 

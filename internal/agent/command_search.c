@@ -141,17 +141,8 @@ static int handle_match(const struct spool_item *item, void *data)
     struct progress *progress = data;
     struct search *search = progress->search;
     progress->found = true;
-    int rc;
-    switch (search->format) {
-    case FORMAT_JSON:
-        rc = format_json(&search->out, item->origin, &item->record);
-        break;
-    case FORMAT_LOGFMT:
-        rc = format_logfmt(&search->out, item->origin, &item->record);
-        break;
-    default:
-        rc = format_text(&search->out, item->origin, &item->record, &search->style);
-    }
+    int rc = format_record(&search->out, search->format, item->origin, &item->record,
+                           &search->style);
     return rc == 0 && search->out.size >= OUT_BYTES ? write_out(search) : rc;
 }
 

@@ -13,6 +13,8 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "net/endpoint.h"
+#include "sinks/sink_type.h"
+#include "sinks/stdout_sink.h"
 
 #define FILE_LIMIT_BYTES (1024U * 1024U)
 #define PATH_LIMIT_BYTES 128
@@ -67,35 +69,42 @@ static void unknown_key(struct reader *reader, const yaml_node_t *key, const cha
     complain(reader, key, text.text);
 }
 
-static void set_option(struct reader *reader, const struct option_row *row,
-                       const yaml_node_t *value)
+static void set_value(struct reader *reader, void *object, const struct option_row *row,
+                      const yaml_node_t *value)
 {
     struct error text;
     const char *word = scalar(value);
     if (word == NULL) {
         error_set(&text, "%s: one value is expected here", row->path);
         complain(reader, value, text.text);
-    } else if (option_set(reader->config, row, word, &text) != 0) {
+    } else if (option_set(object, row, word, &text) != 0) {
         complain(reader, value, text.text);
     }
 }
 
-static void set_list(struct reader *reader, const struct option_row *row, const yaml_node_t *value)
+static void set_list(struct reader *reader, void *object, const struct option_row *row,
+                     const yaml_node_t *value)
 {
-    if (value->type != YAML_SEQUENCE_NODE) {
-        set_option(reader, row, value);
-        return;
-    }
-    option_clear_list(reader->config, row);
+    option_clear_list(object, row);
     for (yaml_node_item_t *item = value->data.sequence.items.start;
          item < value->data.sequence.items.top; item++) {
         const yaml_node_t *node = yaml_document_get_node(&reader->document, *item);
         const char *word = scalar(node);
         if (word == NULL || word[0] == '\0') {
             complain(reader, node == NULL ? value : node, "a pattern is expected here");
-        } else if (option_add(reader->config, row, word) != 0) {
+        } else if (option_add(object, row, word) != 0) {
             complain(reader, node, "out of memory");
         }
+    }
+}
+
+static void set_option(struct reader *reader, void *object, const struct option_row *row,
+                       const yaml_node_t *value)
+{
+    if (row->type == OPTION_LIST && value->type == YAML_SEQUENCE_NODE) {
+        set_list(reader, object, row, value);
+    } else {
+        set_value(reader, object, row, value);
     }
 }
 
@@ -229,6 +238,135 @@ static void read_daemons(struct reader *reader, const yaml_node_t *value)
     }
 }
 
+/* ---- sinks ---- */
+
+static void unknown_sink_option(struct reader *reader, const struct sink_settings *settings,
+                                const yaml_node_t *key, const char *path)
+{
+    struct error text;
+    char near[PATH_LIMIT_BYTES];
+    bool any = sink_settings_suggest(settings, path, near, sizeof(near));
+    error_set(&text, "sinks.%s: a %s sink has no option '%s'%s%s%s", settings->name,
+              settings->type->name, path, any ? "; did you mean '" : "", any ? near : "",
+              any ? "'?" : "; `log_capturer options` lists all");
+    complain(reader, key, text.text);
+}
+
+/* As deep as the deepest option, so the recursion is bounded by the tables. */
+static void read_sink_options(struct reader *reader, struct sink_settings *settings,
+                              const char *prefix, const yaml_node_t *mapping)
+{
+    for (yaml_node_pair_t *pair = mapping->data.mapping.pairs.start;
+         pair < mapping->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = yaml_document_get_node(&reader->document, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(&reader->document, pair->value);
+        const char *word = scalar(key);
+        char path[PATH_LIMIT_BYTES];
+        if (word == NULL || value == NULL || is_repeated(reader, mapping, pair)) {
+            complain(reader, key == NULL ? mapping : key,
+                     word == NULL ? "a key is expected here" : "this key is there twice");
+            continue;
+        }
+        (void)snprintf(path, sizeof(path), "%s%s", prefix, word);
+        void *object;
+        const struct option_row *row = sink_settings_find(settings, path, &object);
+        if (row != NULL) {
+            set_option(reader, object, row, value);
+        } else if (sink_settings_have_section(settings, path) && value->type == YAML_MAPPING_NODE) {
+            (void)snprintf(path, sizeof(path), "%s%s.", prefix, word);
+            read_sink_options(reader, settings, path, value);
+        } else if (strcmp(path, "type") != 0) {
+            unknown_sink_option(reader, settings, key, path);
+        }
+    }
+}
+
+static void list_sink_types(char *ret_text, size_t text_bytes)
+{
+    size_t used = 0;
+    ret_text[0] = '\0';
+    for (size_t i = 0; sink_types[i] != NULL && used < text_bytes; i++) {
+        used += (size_t)snprintf(ret_text + used, text_bytes - used, "%s%s", i > 0 ? ", " : "",
+                                 sink_types[i]->name);
+    }
+}
+
+/* A sink of this type, put into the configuration; NULL with the reason. */
+static struct sink_settings *make_sink(struct config *config, const char *name,
+                                       const char *type_name, struct error *error)
+{
+    const struct sink_type *type = sink_type_find(type_name);
+    struct sink_settings *settings;
+    if (type == NULL) {
+        char types[256];
+        list_sink_types(types, sizeof(types));
+        error_set(error, "sinks.%.80s: type '%.80s' is none of %s", name, type_name, types);
+        return NULL;
+    }
+    if (sink_settings_create(name, type, &settings, error) != 0) {
+        return NULL;
+    }
+    if (config_add_sink(config, settings) != 0) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    return settings;
+}
+
+static void read_sink(struct reader *reader, const char *name, const yaml_node_t *key,
+                      const yaml_node_t *mapping)
+{
+    struct error text;
+    const char *type = NULL;
+    for (yaml_node_pair_t *pair = mapping->data.mapping.pairs.start;
+         mapping->type == YAML_MAPPING_NODE && pair < mapping->data.mapping.pairs.top; pair++) {
+        const char *word = scalar(yaml_document_get_node(&reader->document, pair->key));
+        if (word != NULL && strcmp(word, "type") == 0) {
+            type = scalar(yaml_document_get_node(&reader->document, pair->value));
+        }
+    }
+    if (type == NULL) {
+        char types[256];
+        list_sink_types(types, sizeof(types));
+        error_set(&text, "sinks.%.80s: a sink is written as {type: ..., ...}; types are %s", name,
+                  types);
+        complain(reader, key, text.text);
+        return;
+    }
+    struct sink_settings *settings = make_sink(reader->config, name, type, &text);
+    if (settings == NULL) {
+        complain(reader, key, text.text);
+        return;
+    }
+    size_t errors = reader->errors->count;
+    read_sink_options(reader, settings, "", mapping);
+    if (reader->errors->count == errors && sink_settings_check(settings, &text) != 0) {
+        complain(reader, key, text.text);
+    }
+}
+
+static void read_sinks(struct reader *reader, const yaml_node_t *value)
+{
+    bool empty = value->type == YAML_SCALAR_NODE && scalar(value)[0] == '\0';
+    if (value->type != YAML_MAPPING_NODE) {
+        if (!empty) {
+            complain(reader, value, "sinks: names with their options are expected below it");
+        }
+        return;
+    }
+    for (yaml_node_pair_t *pair = value->data.mapping.pairs.start;
+         pair < value->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = yaml_document_get_node(&reader->document, pair->key);
+        const yaml_node_t *mapping = yaml_document_get_node(&reader->document, pair->value);
+        if (scalar(key) == NULL || mapping == NULL || is_repeated(reader, value, pair)) {
+            complain(reader, key == NULL ? value : key,
+                     scalar(key) == NULL ? "a name is expected here" : "this name is there twice");
+        } else {
+            read_sink(reader, scalar(key), key, mapping);
+        }
+    }
+}
+
 /* ---- mappings ---- */
 
 static void read_mapping(struct reader *reader, const char *prefix, const yaml_node_t *mapping);
@@ -239,10 +377,10 @@ static void read_pair(struct reader *reader, const char *path, const yaml_node_t
     const struct option_row *row = option_find(path);
     if (strcmp(path, "docker") == 0) {
         read_daemons(reader, value);
-    } else if (row != NULL && row->type == OPTION_LIST) {
-        set_list(reader, row, value);
+    } else if (strcmp(path, "sinks") == 0) {
+        read_sinks(reader, value);
     } else if (row != NULL) {
-        set_option(reader, row, value);
+        set_option(reader, reader->config, row, value);
     } else if (!options_have_section(option_rows, path)) {
         unknown_key(reader, key, path);
     } else if (value->type == YAML_MAPPING_NODE) {
@@ -434,6 +572,36 @@ static void add_checked(struct config *config, const char *url,
     }
 }
 
+/* sinks.NAME.OPTION=VALUE; the sink is made by its type. */
+static int set_sink_option(struct config *config, const struct config_flag *flag,
+                           struct error *error)
+{
+    char name[SINK_NAME_LIMIT + 2];
+    const char *begin = flag->path + strlen("sinks.");
+    const char *dot = strchr(begin, '.');
+    if (dot == NULL) {
+        error_set(error, "'%s': sinks.NAME.OPTION is expected", flag->path);
+        return -EINVAL;
+    }
+    (void)snprintf(name, sizeof(name), "%.*s", (int)(dot - begin), begin);
+    struct sink_settings *settings = config_find_sink(config, name);
+    if (settings == NULL) {
+        if (strcmp(dot, ".type") != 0) {
+            error_set(error, "'%s': there is no sink '%s'; set sinks.%s.type first", flag->path,
+                      name, name);
+            return -EINVAL;
+        }
+        return make_sink(config, name, flag->value, error) == NULL ? -EINVAL : 0;
+    }
+    void *object;
+    const struct option_row *row = sink_settings_find(settings, dot + 1, &object);
+    if (row == NULL) {
+        error_set(error, "a %s sink has no option '%s'", settings->type->name, dot + 1);
+        return -EINVAL;
+    }
+    return option_set(object, row, flag->value, error);
+}
+
 static void read_flags(struct config *config, const struct config_sources *sources,
                        struct config_errors *errors)
 {
@@ -448,6 +616,11 @@ static void read_flags(struct config *config, const struct config_sources *sourc
                 replaced = true;
             }
             add_checked(config, flag->value, sources, errors);
+        } else if (str_starts_with(flag->path, "sinks.")) {
+            if (set_sink_option(config, flag, &text) != 0) {
+                error_prefix(&text, "--set");
+                *next_error(errors) = text;
+            }
         } else if (row == NULL) {
             char near[PATH_LIMIT_BYTES] = "";
             bool any = option_suggest(flag->path, near, sizeof(near));
@@ -473,9 +646,43 @@ static void check_whole(const struct config *config, struct config_errors *error
             }
         }
     }
+    for (size_t i = 0; i < config->sink_count && errors->count == 0; i++) {
+        struct error text;
+        if (sink_settings_check(config->sinks[i], &text) != 0) {
+            *next_error(errors) = text;
+        }
+    }
     if (strcmp(config->mode, "file") == 0) {
         error_set(next_error(errors), "capture.mode: this version reads the daemon's log API only; "
                                       "use api or auto");
+    }
+}
+
+/* output.format is a stdout sink, where none is configured. */
+static void add_output(struct config *config, struct config_errors *errors)
+{
+    struct error text;
+    void *object;
+    for (size_t i = 0; i < config->sink_count; i++) {
+        if (config->sinks[i]->type == &stdout_sink) {
+            return;
+        }
+    }
+    if (strcmp(config->output, "none") == 0) {
+        return;
+    }
+    if (config_find_sink(config, "stdout") != NULL) {
+        error_set(next_error(errors),
+                  "sinks.stdout: this is the name of the one that output.format "
+                  "makes; choose another, or set output.format to none");
+        return;
+    }
+    struct sink_settings *settings = make_sink(config, "stdout", "stdout", &text);
+    const struct option_row *row = settings == NULL
+                                       ? NULL
+                                       : sink_settings_find(settings, "format", &object);
+    if (row == NULL || option_set(object, row, config->output, &text) != 0) {
+        *next_error(errors) = text;
     }
 }
 
@@ -498,6 +705,7 @@ int config_load(const struct config_sources *sources, struct config *ret_config,
         const char *url = host != NULL && host[0] != '\0' ? host : DEFAULT_URL;
         add_checked(&config, url, sources, errors);
     }
+    add_output(&config, errors);
     check_whole(&config, errors);
     if (errors->count > 0) {
         config_finish(&config);

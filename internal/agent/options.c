@@ -77,7 +77,8 @@ const struct option_row option_rows[] = {
     {"http.listen", OPTION_TEXT, AT(listen), "", NULL, 0, 0, "listen", false,
      "host:port of the HTTP server. Empty: 127.0.0.1:8001, within a container :8001."},
     {"output.format", OPTION_CHOICE, AT(output), "text", "text|json|logfmt|none", 0, 0, "output",
-     false, "What `run` writes to standard output for each line."},
+     true,
+     "What `run` writes to standard output for each line; a sink of type stdout takes its place."},
     {"log.level", OPTION_CHOICE, AT(log_level), "info", "debug|info|warn|error", 0, 0, NULL, true,
      "The agent's own log, to standard error."},
     {"log.format", OPTION_CHOICE, AT(log_format), "text", "text|json", 0, 0, NULL, true,
@@ -155,6 +156,10 @@ void config_finish(struct config *config)
 {
     options_finish(config, option_rows);
     config_clear_daemons(config);
+    for (size_t i = 0; i < config->sink_count; i++) {
+        sink_settings_destroy(config->sinks[i]);
+    }
+    free(config->sinks);
     *config = (struct config){0};
 }
 
@@ -183,4 +188,27 @@ void config_clear_daemons(struct config *config)
     free(config->daemons);
     config->daemons = NULL;
     config->daemon_count = 0;
+}
+
+int config_add_sink(struct config *config, struct sink_settings *settings)
+{
+    struct sink_settings **sinks = realloc(config->sinks, (config->sink_count + 1) *
+                                                              sizeof(struct sink_settings *));
+    if (sinks == NULL) {
+        sink_settings_destroy(settings);
+        return -ENOMEM;
+    }
+    config->sinks = sinks;
+    sinks[config->sink_count++] = settings;
+    return 0;
+}
+
+struct sink_settings *config_find_sink(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->sink_count; i++) {
+        if (strcmp(config->sinks[i]->name, name) == 0) {
+            return config->sinks[i];
+        }
+    }
+    return NULL;
 }

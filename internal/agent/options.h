@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/option.h"
+#include "sinks/sink_settings.h"
 
 struct config_rules {
     struct text_list name, label, image, project, driver;
@@ -33,6 +34,8 @@ struct config {
     uint64_t limit_bytes, commit_bytes;
     int64_t age_ns, commit_interval_ns;
     char *listen, *output, *log_level, *log_format;
+    struct sink_settings **sinks;
+    size_t sink_count;
 };
 
 extern const struct option_row option_rows[];
@@ -51,3 +54,8 @@ void config_finish(struct config *config);
 /* Appends an empty daemon; NULL without memory. */
 struct config_daemon *config_add_daemon(struct config *config);
 void config_clear_daemons(struct config *config);
+/* Takes over the settings. -ENOMEM: they are destroyed. */
+int config_add_sink(struct config *config, struct sink_settings *settings)
+    __attribute__((warn_unused_result));
+/* NULL when there is none of this name. */
+struct sink_settings *config_find_sink(const struct config *config, const char *name);

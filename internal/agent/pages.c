@@ -50,6 +50,9 @@ static void put_readiness(const struct pages *pages, struct json_writer *writer,
         json_put_string(writer, NULL, spool_reason.text);
     }
     json_close(writer, ']');
+    json_open(writer, "sink_problems", '[');
+    sinks_put_problems(pages->sinks, writer);
+    json_close(writer, ']');
     if (response != NULL) {
         response->status = captures && writes ? 200 : 503;
     }
@@ -98,6 +101,9 @@ static int answer_status(const struct httpd_request *request, struct httpd_respo
     json_close(&writer, ']');
     json_put_int(&writer, "streams_active", (int64_t)capture_active_streams(pages->capture));
     put_spool(pages->spool, &writer);
+    json_open(&writer, "sinks", '[');
+    sinks_put_status(pages->sinks, &writer);
+    json_close(&writer, ']');
     json_close(&writer, '}');
     return finish(&writer, response);
 }
@@ -123,7 +129,7 @@ const struct httpd_route *pages_routes(void)
         {"/metrics", "metrics for Prometheus", answer_metrics},
         {"/healthz", "200 while the event loop runs", answer_health},
         {"/readyz", "200 while every daemon is listed and the spool can be written", answer_ready},
-        {"/api/v1/status", "daemons, streams, spool", answer_status},
+        {"/api/v1/status", "daemons, streams, spool, sinks", answer_status},
         {"/api/v1/containers", "every known container", answer_containers},
         {NULL, NULL, NULL}};
     return routes;

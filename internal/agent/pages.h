@@ -2,6 +2,7 @@
 #pragma once
 
 #include "capture/capture.h"
+#include "sinks/sinks.h"
 #include "spool/spool.h"
 #include "web/exporter.h"
 #include "web/httpd.h"
@@ -10,6 +11,7 @@ struct pages {
     struct exporter *exporter; /* all borrowed */
     struct capture *capture;
     struct spool *spool;
+    struct sinks *sinks;
     const char *version;
 };
 

@@ -256,7 +256,7 @@ void json_put_double(struct json_writer *writer, const char *key, double value)
 {
     put_key(writer, key);
     if (writer->rc == 0) {
-        writer->rc = buf_printf(writer->out, "%.9g", value);
+        writer->rc = buf_printf(writer->out, "%.15g", value);
     }
 }
 

@@ -216,7 +216,7 @@ static void put_sample(struct metrics_writer *writer, const char *suffix, const 
     bool both = *labels != '\0' && *extra != '\0';
     bool any = *labels != '\0' || *extra != '\0';
     bool whole = value > -9e15 && value < 9e15 && value == (double)(int64_t)value;
-    writer->rc = buf_printf(writer->out, whole ? "%s%s%s%s%s%s%s %.0f\n" : "%s%s%s%s%s%s%s %.9g\n",
+    writer->rc = buf_printf(writer->out, whole ? "%s%s%s%s%s%s%s %.0f\n" : "%s%s%s%s%s%s%s %.15g\n",
                             writer->name, suffix, any ? "{" : "", labels, both ? "," : "", extra,
                             any ? "}" : "", value);
 }
@@ -237,7 +237,7 @@ static void put_histogram(struct metrics_writer *writer, struct metric_histogram
         buf_init_fixed(&extra, storage, sizeof(storage));
         total += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
         int rc = i < METRIC_HISTOGRAM_BUCKETS
-                     ? buf_printf(&extra, "le=\"%.9g\"", (double)bound * base->scale)
+                     ? buf_printf(&extra, "le=\"%.15g\"", (double)bound * base->scale)
                      : buf_append_str(&extra, "le=\"+Inf\"");
         const char *text = buf_terminated(&extra);
         if (rc == 0 && text != NULL) {

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 #include "base/json.h"
-#include "capture/filter.h"
 #include "docker/docker_client.h"
+#include "process/filter.h"
 #include "spool/spool.h"
 
 struct capture;

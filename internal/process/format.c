@@ -29,7 +29,7 @@ static const char *stream_name(const struct record *record)
     return record->stream == RECORD_STDERR ? "stderr" : "stdout";
 }
 
-static int append_base64(struct buf *out, const char *bytes, size_t size)
+int format_base64(struct buf *out, const char *bytes, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     int rc = buf_reserve(out, (size + 2) / 3 * 4);
@@ -70,7 +70,7 @@ int format_json(struct buf *out, const struct record_origin *origin, const struc
     }
     if (rc == 0 && !str_is_utf8(record->line, record->line_bytes)) {
         rc = buf_append_str(out, ",\"line_base64\":\"");
-        rc = rc != 0 ? rc : append_base64(out, record->line, record->line_bytes);
+        rc = rc != 0 ? rc : format_base64(out, record->line, record->line_bytes);
         rc = rc != 0 ? rc : buf_append_str(out, "\"");
     }
     rc = rc != 0 ? rc : buf_append_str(out, "}\n");
@@ -215,4 +215,17 @@ int format_text(struct buf *out, const struct record_origin *origin, const struc
         out->size = before;
     }
     return rc;
+}
+
+int format_record(struct buf *out, enum format_kind kind, const struct record_origin *origin,
+                  const struct record *record, const struct format_text_style *style)
+{
+    switch (kind) {
+    case FORMAT_JSON:
+        return format_json(out, origin, record);
+    case FORMAT_LOGFMT:
+        return format_logfmt(out, origin, record);
+    default:
+        return format_text(out, origin, record, style);
+    }
 }

@@ -34,3 +34,10 @@ int format_logfmt(struct buf *out, const struct record_origin *origin, const str
     __attribute__((warn_unused_result));
 int format_text(struct buf *out, const struct record_origin *origin, const struct record *record,
                 const struct format_text_style *style) __attribute__((warn_unused_result));
+/* One of the three. style may be NULL for json and logfmt. */
+int format_record(struct buf *out, enum format_kind kind, const struct record_origin *origin,
+                  const struct record *record, const struct format_text_style *style)
+    __attribute__((warn_unused_result));
+/* Appends the bytes in base64 (RFC 4648) with padding. */
+int format_base64(struct buf *out, const char *bytes, size_t size)
+    __attribute__((warn_unused_result));

@@ -45,9 +45,8 @@ struct spool_origin {
 
 /* A cursor that keeps segments from being dropped by age. */
 struct spool_cursor_state {
-    struct list link;            /* in spool->cursors */
-    _Atomic uint64_t record;     /* next one to read */
-    _Atomic uint64_t line_bytes; /* of all records before it */
+    struct list link;        /* in spool->cursors */
+    _Atomic uint64_t record; /* next one to read after a restart */
 };
 
 struct spool {

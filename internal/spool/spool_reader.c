@@ -42,6 +42,7 @@ struct spool_reader {
     struct spool_origins origins;
 
     struct spool_cursor_state state;
+    _Atomic uint64_t done_record, done_line_bytes; /* for the lag */
     struct spool_cursor_file file;
     bool has_cursor;
     bool woken;                               /* under spool->lock */
@@ -301,8 +302,9 @@ int spool_reader_next(struct spool_reader *reader, struct spool_item *ret_item)
                 metric_add(&reader->dropped_damaged, 1);
                 continue;
             }
-            *ret_item = (struct spool_item){number, entry.record, origin, reader->segment_number,
-                                            entry.origin_id};
+            *ret_item = (struct spool_item){number,          entry.record,
+                                            origin,          reader->segment_number,
+                                            entry.origin_id, reader->line_bytes};
             return 1;
         }
     }
@@ -344,10 +346,20 @@ void spool_reader_wake(struct spool_reader *reader)
 
 /* ---- the cursor ---- */
 
+void spool_reader_advance(struct spool_reader *reader, uint64_t record, uint64_t line_bytes)
+{
+    atomic_store(&reader->done_record, record);
+    atomic_store(&reader->done_line_bytes, line_bytes);
+}
+
+uint64_t spool_reader_line_bytes(const struct spool_reader *reader)
+{
+    return reader->line_bytes;
+}
+
 int spool_reader_commit(struct spool_reader *reader, uint64_t record)
 {
     atomic_store(&reader->state.record, record);
-    atomic_store(&reader->state.line_bytes, reader->line_bytes);
     return reader->has_cursor ? spool_cursor_store(&reader->file, record) : 0;
 }
 
@@ -366,23 +378,33 @@ uint64_t spool_reader_damaged(const struct spool_reader *reader)
     return reader->damaged;
 }
 
-static int64_t difference(uint64_t head, uint64_t at)
+static uint64_t difference(uint64_t head, uint64_t at)
 {
-    return head > at ? (int64_t)(head - at) : 0;
+    return head > at ? head - at : 0;
+}
+
+void spool_reader_lag(const struct spool_reader *reader, uint64_t *ret_records, uint64_t *ret_bytes)
+{
+    *ret_records = difference(atomic_load(&reader->spool->durable_record),
+                              atomic_load(&reader->done_record));
+    *ret_bytes = difference(atomic_load(&reader->spool->durable_line_bytes),
+                            atomic_load(&reader->done_line_bytes));
 }
 
 static int64_t read_lag_records(void *data)
 {
-    struct spool_reader *reader = data;
-    return difference(atomic_load(&reader->spool->durable_record),
-                      atomic_load(&reader->state.record));
+    uint64_t records;
+    uint64_t bytes;
+    spool_reader_lag(data, &records, &bytes);
+    return (int64_t)records;
 }
 
 static int64_t read_lag_bytes(void *data)
 {
-    struct spool_reader *reader = data;
-    return difference(atomic_load(&reader->spool->durable_line_bytes),
-                      atomic_load(&reader->state.line_bytes));
+    uint64_t records;
+    uint64_t bytes;
+    spool_reader_lag(data, &records, &bytes);
+    return (int64_t)bytes;
 }
 
 static int register_dropped(struct spool_reader *reader, struct metrics *metrics,
@@ -514,7 +536,7 @@ int spool_reader_open(struct spool *spool, const char *cursor_name, bool from_st
         return rc;
     }
     atomic_store(&reader->state.record, reader->next_record);
-    atomic_store(&reader->state.line_bytes, reader->line_bytes);
+    spool_reader_advance(reader, reader->next_record, reader->line_bytes);
     (void)pthread_mutex_lock(&spool->lock);
     list_append(&spool->cursors, &reader->state.link);
     (void)pthread_mutex_unlock(&spool->lock);

@@ -22,6 +22,7 @@ struct spool_item {
     const struct record_origin *origin;
     uint64_t segment; /* with origin_id the same for the same origin */
     uint32_t origin_id;
+    uint64_t line_bytes; /* of all lines of the spool up to this one */
 };
 
 /* With the cursor of this name: begins where it stands; a new one at the oldest record
@@ -48,9 +49,17 @@ void spool_reader_wait(struct spool_reader *reader, int64_t timeout_ns);
 /* Any thread. */
 void spool_reader_wake(struct spool_reader *reader);
 
-/* Everything before this record number is done with; durable when it returns 0. */
+/* Everything before this record number is done with, and had so many bytes of lines (of the item
+ * before it): what the lag is reckoned from. Not durable. */
+void spool_reader_advance(struct spool_reader *reader, uint64_t record, uint64_t line_bytes);
+/* The same, durable when it returns 0: the cursor begins there after a restart. */
 int spool_reader_commit(struct spool_reader *reader, uint64_t record)
     __attribute__((warn_unused_result));
+/* Durable records that are not done with, and the bytes of their lines. Any thread. */
+void spool_reader_lag(const struct spool_reader *reader, uint64_t *ret_records,
+                      uint64_t *ret_bytes);
+/* Bytes of all lines before the record that comes next. */
+uint64_t spool_reader_line_bytes(const struct spool_reader *reader);
 /* Where the reader stands: number of the record that comes next. */
 uint64_t spool_reader_position(const struct spool_reader *reader);
 /* Records that were gone when the reader came to them, and damaged frames it met. */

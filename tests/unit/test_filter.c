@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "capture/filter.h"
+#include "process/filter.h"
 
 #define LIST(...)                                                                                  \
     {                                                                                              \

@@ -1,5 +1,5 @@
 /* Within one kind any pattern will do; between the kinds all must. */
-#include "capture/filter.h"
+#include "process/filter.h"
 
 #include <string.h>
 

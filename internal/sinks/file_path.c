@@ -1,0 +1,118 @@
+#include "sinks/file_path.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "sinks/sink_field.h"
+
+#define VALUE_LIMIT_BYTES 100
+
+static const enum sink_field fields[] = {
+    SINK_FIELD_CONTAINER, SINK_FIELD_CONTAINER_ID,    SINK_FIELD_IMAGE,          SINK_FIELD_DAEMON,
+    SINK_FIELD_STREAM,    SINK_FIELD_COMPOSE_PROJECT, SINK_FIELD_COMPOSE_SERVICE};
+static const char *const names[] = {"container.name", "container.id", "container.image",
+                                    "daemon",         "stream",       "compose_project",
+                                    "compose_service"};
+#define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
+
+/* The index of the field that `{...}` at text names; -1 when none. *ret_size covers the braces. */
+static int find_field(const char *text, size_t *ret_size)
+{
+    const char *end = strchr(text, '}');
+    if (end == NULL) {
+        return -1;
+    }
+    size_t size = (size_t)(end - text) - 1;
+    *ret_size = size + 2;
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if (strlen(names[i]) == size && memcmp(names[i], text + 1, size) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static bool has_dots(const char *template)
+{
+    for (const char *p = template; (p = strstr(p, "..")) != NULL; p += 2) {
+        if ((p == template || p[-1] == '/') && (p[2] == '/' || p[2] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int file_path_check(const char *template, struct error *error)
+{
+    size_t length = strlen(template);
+    if (template[0] != '/' || length < 2 || template[length - 1] == '/') {
+        error_set(error, "path: '%.200s' is not an absolute path of a file", template);
+        return -EINVAL;
+    }
+    if (has_dots(template)) {
+        error_set(error, "path: '..' is not allowed in '%.200s'", template);
+        return -EINVAL;
+    }
+    for (const char *p = template; (p = strchr(p, '{')) != NULL;) {
+        size_t size = 0;
+        if (find_field(p, &size) < 0) {
+            error_set(error,
+                      "path: '%.40s' begins with no known field; these are: {container.name} "
+                      "{container.id} {container.image} {daemon} {stream} {compose_project} "
+                      "{compose_service}",
+                      p);
+            return -EINVAL;
+        }
+        p += size;
+    }
+    return 0;
+}
+
+size_t file_path_base(const char *template)
+{
+    size_t size = strcspn(template, "{");
+    while (size > 0 && template[size - 1] != '/') {
+        size--;
+    }
+    return size;
+}
+
+bool file_path_has_stream(const char *template)
+{
+    return strstr(template, "{stream}") != NULL;
+}
+
+static bool is_safe(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("._-+@", c) != NULL);
+}
+
+static int append_value(struct buf *out, const char *value)
+{
+    value = value == NULL || value[0] == '\0' ? "none" : value;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && value[i] != '\0' && i < VALUE_LIMIT_BYTES; i++) {
+        char c = is_safe(value[i]) && !(i == 0 && value[i] == '.') ? value[i] : '_';
+        rc = buf_append(out, &c, 1);
+    }
+    return rc;
+}
+
+int file_path_expand(const char *template, const struct record_origin *origin,
+                     enum record_stream stream, struct buf *out)
+{
+    int rc = 0;
+    for (const char *p = template + file_path_base(template); rc == 0 && *p != '\0';) {
+        size_t size = strcspn(p, "{");
+        rc = buf_append(out, p, size);
+        p += size;
+        if (rc == 0 && *p == '{') {
+            int field = find_field(p, &size);
+            rc = field < 0 ? -EINVAL
+                           : append_value(out, sink_field_value(fields[field], origin, stream));
+            p += size;
+        }
+    }
+    return rc;
+}
