@@ -237,7 +237,7 @@ static void put_histogram(struct metrics_writer *writer, struct metric_histogram
         buf_init_fixed(&extra, storage, sizeof(storage));
         total += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
         int rc = i < METRIC_HISTOGRAM_BUCKETS
-                     ? buf_printf(&extra, "le=\"%.15g\"", (double)bound * base->scale)
+                     ? buf_printf(&extra, "le=\"%.9g\"", (double)bound * base->scale)
                      : buf_append_str(&extra, "le=\"+Inf\"");
         const char *text = buf_terminated(&extra);
         if (rc == 0 && text != NULL) {

@@ -44,7 +44,7 @@ static bool exists(int dir_fd, const char *name, struct stat *ret_info)
 
 static bool number_exists(const struct file *file, unsigned number)
 {
-    struct rotated names;
+    struct rotated names = {"", ""};
     struct stat info;
     make_names(file, number, &names);
     return exists(file->dir_fd, names.plain, &info) || exists(file->dir_fd, names.gzip, &info);
@@ -52,7 +52,7 @@ static bool number_exists(const struct file *file, unsigned number)
 
 static void remove_number(const struct file *file, unsigned number)
 {
-    struct rotated names;
+    struct rotated names = {"", ""};
     make_names(file, number, &names);
     (void)unlinkat(file->dir_fd, names.plain, 0);
     (void)unlinkat(file->dir_fd, names.gzip, 0);
@@ -74,7 +74,7 @@ static int move_number(const struct file *file, unsigned number)
 
 static bool is_too_old(const struct file_store *store, const struct file *file, unsigned number)
 {
-    struct rotated names;
+    struct rotated names = {"", ""};
     struct stat info;
     make_names(file, number, &names);
     return store->options.keep_age_ns > 0 &&

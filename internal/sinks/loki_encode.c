@@ -26,30 +26,27 @@ void loki_encoder_finish(struct loki_encoder *encoder)
     *encoder = (struct loki_encoder){0};
 }
 
+/* Scratch memory is not kept over a growth. */
 static int make_room(struct loki_encoder *encoder, const struct loki_request *request)
 {
     if (request->entry_count > encoder->entry_capacity) {
-        size_t *next = realloc(encoder->next, request->entry_count * sizeof(*next));
-        if (next == NULL) {
-            return -ENOMEM;
-        }
-        encoder->next = next;
-        encoder->entry_capacity = request->entry_count;
+        free(encoder->next);
+        encoder->next = malloc(request->entry_count * sizeof(size_t));
+        encoder->entry_capacity = encoder->next != NULL ? request->entry_count : 0;
     }
     if (request->stream_count > encoder->stream_capacity) {
-        size_t count = request->stream_count;
-        size_t *first = realloc(encoder->first, count * sizeof(*first));
-        encoder->first = first != NULL ? first : encoder->first;
-        size_t *last = realloc(encoder->last, count * sizeof(*last));
-        encoder->last = last != NULL ? last : encoder->last;
-        uint64_t *bytes = realloc(encoder->bytes, count * sizeof(*bytes));
-        encoder->bytes = bytes != NULL ? bytes : encoder->bytes;
-        if (first == NULL || last == NULL || bytes == NULL) {
-            return -ENOMEM;
-        }
-        encoder->stream_capacity = count;
+        free(encoder->first);
+        free(encoder->last);
+        free(encoder->bytes);
+        encoder->first = malloc(request->stream_count * sizeof(size_t));
+        encoder->last = malloc(request->stream_count * sizeof(size_t));
+        encoder->bytes = malloc(request->stream_count * sizeof(uint64_t));
+        bool whole = encoder->first != NULL && encoder->last != NULL && encoder->bytes != NULL;
+        encoder->stream_capacity = whole ? request->stream_count : 0;
     }
-    return 0;
+    bool enough = encoder->entry_capacity >= request->entry_count &&
+                  encoder->stream_capacity >= request->stream_count;
+    return enough ? 0 : -ENOMEM;
 }
 
 /* ---- sizes ---- */

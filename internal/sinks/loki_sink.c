@@ -293,18 +293,14 @@ static int prepare(void *sink, struct sink_origin *origin)
 
 static int make_room(struct state *state, size_t count)
 {
-    if (count <= state->capacity) {
-        return 0;
+    if (count > state->capacity) {
+        free(state->streams);
+        free(state->entries);
+        state->streams = malloc(count * sizeof(*state->streams));
+        state->entries = malloc(count * sizeof(*state->entries));
+        state->capacity = state->streams != NULL && state->entries != NULL ? count : 0;
     }
-    struct loki_stream *streams = realloc(state->streams, count * sizeof(*streams));
-    state->streams = streams != NULL ? streams : state->streams;
-    struct loki_entry *entries = realloc(state->entries, count * sizeof(*entries));
-    state->entries = entries != NULL ? entries : state->entries;
-    if (streams == NULL || entries == NULL) {
-        return -ENOMEM;
-    }
-    state->capacity = count;
-    return 0;
+    return count <= state->capacity ? 0 : -ENOMEM;
 }
 
 static int encode(void *sink, const struct sink_slice *slice, struct buf *out)
