@@ -13,14 +13,15 @@
 #include "base/str.h"
 
 #define HEAD "log_capturer file sink 1\n"
+#define FOLDER_WORD "folder "
 #define CRC_WORD "crc32c "
 #define CRC_LINE_BYTES (sizeof(CRC_WORD) - 1 + 8 + 1)
 #define LIMIT_BYTES (64U * 1024U * 1024U)
 
-int file_journal_begin(struct buf *text)
+int file_journal_begin(struct buf *text, const char *folder)
 {
     buf_clear(text);
-    return buf_append_str(text, HEAD);
+    return buf_printf(text, HEAD FOLDER_WORD "%s\n", folder);
 }
 
 int file_journal_add(struct buf *text, const struct file_journal_entry *entry)
@@ -104,9 +105,9 @@ static bool take_number(char **at, uint64_t *ret_value)
 }
 
 /* line is terminated and may be cut up. */
-static int take_entry(char *line, file_journal_fn on_entry, void *data)
+static int take_entry(char *line, bool same_folder, file_journal_fn on_entry, void *data)
 {
-    struct file_journal_entry entry = {0};
+    struct file_journal_entry entry = {.same_folder = same_folder};
     uint64_t begun = 0;
     if (!take_number(&line, &entry.inode) || !take_number(&line, &entry.bytes) ||
         !take_number(&line, &entry.next_record) || !take_number(&line, &begun) || line[0] == '\0') {
@@ -130,12 +131,14 @@ static bool checksum_is_right(const struct buf *text)
     return memcmp(text->data + size, expected, CRC_LINE_BYTES) == 0;
 }
 
-static int parse(struct buf *text, file_journal_fn on_entry, void *data)
+static int parse(struct buf *text, const char *folder, file_journal_fn on_entry, void *data)
 {
     if (!checksum_is_right(text)) {
         return -EINVAL;
     }
     char *end = text->data + text->size - CRC_LINE_BYTES;
+    bool same_folder = false;
+    bool has_folder = false;
     int rc = 0;
     for (char *line = text->data + sizeof(HEAD) - 1; rc == 0 && line < end;) {
         char *newline = memchr(line, '\n', (size_t)(end - line));
@@ -143,18 +146,26 @@ static int parse(struct buf *text, file_journal_fn on_entry, void *data)
             return -EINVAL;
         }
         *newline = '\0';
-        rc = take_entry(line, on_entry, data);
+        if (has_folder) {
+            rc = take_entry(line, same_folder, on_entry, data);
+        } else if (str_starts_with(line, FOLDER_WORD)) {
+            same_folder = strcmp(line + strlen(FOLDER_WORD), folder) == 0;
+            has_folder = true;
+        } else {
+            return -EINVAL;
+        }
         line = newline + 1;
     }
     return rc;
 }
 
-int file_journal_read(const char *path, file_journal_fn on_entry, void *data, struct error *error)
+int file_journal_read(const char *path, const char *folder, file_journal_fn on_entry, void *data,
+                      struct error *error)
 {
     struct buf text;
     buf_init(&text, LIMIT_BYTES);
     int rc = read_file(path, &text);
-    rc = rc != 0 ? rc : parse(&text, on_entry, data);
+    rc = rc != 0 ? rc : parse(&text, folder, on_entry, data);
     if (rc != 0) {
         error_set(error, "%s: %s", path, rc == -EINVAL ? "damaged" : strerror(-rc));
     }

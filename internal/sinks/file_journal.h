@@ -3,6 +3,7 @@
  * the tails of the files and the cursor are reconciled after a kill.
  *
  *   log_capturer file sink 1
+ *   folder <path>
  *   <inode> <bytes> <next record> <begun, s since 1970> <path>
  *   ...
  *   crc32c <of all before, 8 hexadecimal digits>
@@ -24,15 +25,16 @@ struct file_journal_entry {
     uint64_t next_record; /* the first that is not in it */
     int64_t begun_s;      /* when the file was begun */
     const char *path;     /* relative; of letters that file_path_expand() gives */
+    bool same_folder;     /* reading: inode and bytes are of a file in the folder asked for */
 };
 
 typedef int (*file_journal_fn)(const struct file_journal_entry *entry, void *data);
 
 /* Calls on_entry for each. -ENOENT: there is none; -EINVAL: damaged, with the reason. */
-int file_journal_read(const char *path, file_journal_fn on_entry, void *data, struct error *error)
-    __attribute__((warn_unused_result));
+int file_journal_read(const char *path, const char *folder, file_journal_fn on_entry, void *data,
+                      struct error *error) __attribute__((warn_unused_result));
 /* Text for writing: begin, then any number of entries, then store. */
-int file_journal_begin(struct buf *text) __attribute__((warn_unused_result));
+int file_journal_begin(struct buf *text, const char *folder) __attribute__((warn_unused_result));
 int file_journal_add(struct buf *text, const struct file_journal_entry *entry)
     __attribute__((warn_unused_result));
 /* Durable when it returns 0. */

@@ -1,8 +1,10 @@
 #include "sinks/file_path.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "sinks/sink_field.h"
 
 #define VALUE_LIMIT_BYTES 100
@@ -32,14 +34,40 @@ static int find_field(const char *text, size_t *ret_size)
     return -1;
 }
 
-static bool has_dots(const char *template)
+static bool has_bad_component(const char *template)
 {
-    for (const char *p = template; (p = strstr(p, "..")) != NULL; p += 2) {
-        if ((p == template || p[-1] == '/') && (p[2] == '/' || p[2] == '\0')) {
+    for (const char *p = template + 1; *p != '\0';) {
+        size_t size = strcspn(p, "/");
+        if (size == 0 || (size == 1 && p[0] == '.') || (size == 2 && memcmp(p, "..", 2) == 0)) {
+            return true;
+        }
+        p += size + (p[size] == '/');
+    }
+    return false;
+}
+
+static bool has_control_byte(const char *template)
+{
+    for (const char *p = template; *p != '\0'; p++) {
+        if ((unsigned char)*p < ' ' || *p == 0x7f) {
             return true;
         }
     }
     return false;
+}
+
+/* The text behind the last field of the name. */
+static bool has_good_extension(const char *template)
+{
+    const char *name = strrchr(template, '/');
+    const char *brace = strrchr(name, '}');
+    const char *dot = strrchr(name, '.');
+    if (brace == NULL) {
+        return true;
+    }
+    bool letter = dot != NULL && dot > brace &&
+                  ((dot[1] >= 'a' && dot[1] <= 'z') || (dot[1] >= 'A' && dot[1] <= 'Z'));
+    return letter && strcmp(dot, ".gz") != 0 && strcmp(dot, ".tmp") != 0;
 }
 
 int file_path_check(const char *template, struct error *error)
@@ -49,8 +77,9 @@ int file_path_check(const char *template, struct error *error)
         error_set(error, "path: '%.200s' is not an absolute path of a file", template);
         return -EINVAL;
     }
-    if (has_dots(template)) {
-        error_set(error, "path: '..' is not allowed in '%.200s'", template);
+    if (has_bad_component(template) || has_control_byte(template)) {
+        error_set(error, "path: '%.200s' has an empty component, '.', '..' or a control byte",
+                  template);
         return -EINVAL;
     }
     for (const char *p = template; (p = strchr(p, '{')) != NULL;) {
@@ -64,6 +93,13 @@ int file_path_check(const char *template, struct error *error)
             return -EINVAL;
         }
         p += size;
+    }
+    if (!has_good_extension(template)) {
+        error_set(error,
+                  "path: '%.200s' must end in an extension such as .log, so that it can't be taken "
+                  "for a rotated file",
+                  template);
+        return -EINVAL;
     }
     return 0;
 }
@@ -99,8 +135,8 @@ static int append_value(struct buf *out, const char *value)
     return rc;
 }
 
-int file_path_expand(const char *template, const struct record_origin *origin,
-                     enum record_stream stream, struct buf *out)
+static int expand(const char *template, const struct record_origin *origin,
+                  enum record_stream stream, struct buf *out)
 {
     int rc = 0;
     for (const char *p = template + file_path_base(template); rc == 0 && *p != '\0';) {
@@ -114,5 +150,36 @@ int file_path_expand(const char *template, const struct record_origin *origin,
             p += size;
         }
     }
+    return rc;
+}
+
+/* The end of a long name stays, with its extension. */
+static int append_component(struct buf *out, const char *name, size_t size)
+{
+    size_t tail = 24;
+    if (size <= FILE_PATH_NAME_LIMIT) {
+        return buf_append(out, name, size);
+    }
+    int rc = buf_append(out, name, FILE_PATH_NAME_LIMIT - tail - 18);
+    rc = rc != 0 ? rc : buf_printf(out, "-%016" PRIx64 "-", str_hash(name, size));
+    return rc != 0 ? rc : buf_append(out, name + size - tail, tail);
+}
+
+int file_path_expand(const char *template, const struct record_origin *origin,
+                     enum record_stream stream, struct buf *out)
+{
+    struct buf whole;
+    buf_init(&whole, 0);
+    int rc = expand(template, origin, stream, &whole);
+    for (size_t at = 0; rc == 0 && at < whole.size;) {
+        const char *slash = memchr(whole.data + at, '/', whole.size - at);
+        size_t size = slash == NULL ? whole.size - at : (size_t)(slash - whole.data) - at;
+        rc = append_component(out, whole.data + at, size);
+        if (rc == 0 && slash != NULL) {
+            rc = buf_append(out, "/", 1);
+        }
+        at += size + (slash != NULL);
+    }
+    buf_finish(&whole);
     return rc;
 }

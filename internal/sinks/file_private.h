@@ -26,7 +26,10 @@ struct file {
     int64_t begun_s;
     int64_t used_ns; /* monotonic */
     bool dirty;      /* written, not synced */
-    bool journaled;  /* the stored journal has it, with this inode */
+    bool journaled;  /* the stored journal has it, with this inode or the one before a rotation */
+    bool seen;       /* opened by this process */
+    bool rotated;    /* by this process, and not opened since */
+    bool needs_newline; /* what is there does not end a line */
     struct buf taken;
     struct file_line *lines;
     size_t line_count, line_capacity;
@@ -50,10 +53,14 @@ const char *file_name(const struct file *file);
 /* Opens it for appending; 0 when it is open. */
 int file_open(struct file_store *store, struct file *file);
 void file_close(struct file_store *store, struct file *file);
+/* Its folder, made where it is missing: a descriptor or a negative errno. */
+int file_open_folder(const struct file_store *store, const struct file *file);
 int file_store_journal(struct file_store *store);
 
 /* Moves the file aside and begins a new one. The journal must be stored. */
 int file_rotate(struct file_store *store, struct file *file);
+/* Takes up what a kill or a stop broke off. */
+void file_rotate_resume(struct file_store *store, struct file *file);
 /* Compresses to the end what concerns this file. */
 void file_shrink_finish(struct file_store *store, struct file *file);
 /* A step of the first in store->to_shrink; true when there is more. */

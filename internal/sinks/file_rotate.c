@@ -4,7 +4,7 @@
  * number; a hole ends the next shift.
  *
  * Compression runs in steps between batches: `name.1` is read, `name.1.gz.tmp` is written, synced
- * and renamed, then `name.1` is removed. Of a kill in between the next rotation shifts what is there.
+ * and renamed, then `name.1` is removed. What a kill or a stop breaks off is taken up at the next start.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +102,7 @@ static int shift(const struct file_store *store, const struct file *file)
 
 int file_rotate(struct file_store *store, struct file *file)
 {
-    struct rotated first;
+    struct rotated first = {"", ""};
     file_shrink_finish(store, file);
     int rc = shift(store, file);
     make_names(file, 1, &first);
@@ -119,7 +119,28 @@ int file_rotate(struct file_store *store, struct file *file)
         list_append(&store->to_shrink, &file->to_shrink);
     }
     file_close(store, file);
+    file->rotated = true;
     return file_open(store, file);
+}
+
+void file_rotate_resume(struct file_store *store, struct file *file)
+{
+    struct rotated first = {"", ""};
+    struct stat info;
+    char temporary[NAME_BYTES + 8];
+    int dir_fd = store->options.gzip && file->journaled ? file_open_folder(store, file) : -1;
+    if (dir_fd < 0) {
+        return;
+    }
+    make_names(file, 1, &first);
+    (void)snprintf(temporary, sizeof(temporary), "%s.tmp", first.gzip);
+    (void)unlinkat(dir_fd, temporary, 0);
+    if (exists(dir_fd, first.gzip, &info)) {
+        (void)unlinkat(dir_fd, first.plain, 0); /* compressed whole */
+    } else if (exists(dir_fd, first.plain, &info)) {
+        list_append(&store->to_shrink, &file->to_shrink);
+    }
+    (void)close(dir_fd);
 }
 
 /* ---- compression ---- */
@@ -161,13 +182,10 @@ static void end_shrinking(struct file_store *store, bool complete)
 
 static int begin_files(struct file_store *store, struct shrinking *job)
 {
-    if (job->file->dir_fd < 0) {
-        int rc = file_open(store, job->file);
-        if (rc != 0) {
-            return rc;
-        }
+    job->dir_fd = file_open_folder(store, job->file);
+    if (job->dir_fd < 0) {
+        return job->dir_fd;
     }
-    job->dir_fd = fcntl(job->file->dir_fd, F_DUPFD_CLOEXEC, 0);
     job->in_fd = openat(job->dir_fd, job->names.plain, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (job->in_fd < 0 || fstat(job->in_fd, &job->info) != 0) {
         return -errno;

@@ -21,6 +21,8 @@
 #define OPEN_LIMIT 128
 #define COLD_NS (600 * NS_PER_SECOND)
 #define COMPARE_BYTES 16384
+#define TAKEN_KEPT_BYTES 32768
+#define COLD_FILES 20000 /* beyond these rotate_age does not keep a quiet file in the table */
 #define FILE_MODE 0640
 #define FOLDER_MODE 0750
 
@@ -74,8 +76,22 @@ static void drop_file(struct file_store *store, struct file *file)
 
 /* ---- opening ---- */
 
+/* Returns a descriptor or a negative errno. */
+static int make_folder(const char *path)
+{
+    char part[4096];
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        (void)snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+        if (mkdir(part, FOLDER_MODE) != 0 && errno != EEXIST) {
+            return -errno;
+        }
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
 /* The folder of the file, made where it is missing. Returns a descriptor or a negative errno. */
-static int open_folder(const struct file_store *store, const struct file *file)
+int file_open_folder(const struct file_store *store, const struct file *file)
 {
     int fd = fcntl(store->folder_fd, F_DUPFD_CLOEXEC, 0);
     const char *part = file->path;
@@ -100,21 +116,40 @@ static int open_folder(const struct file_store *store, const struct file *file)
     return fd < 0 ? -errno : fd;
 }
 
-/* What the descriptor shows, against what is known of the file. */
+/* Bytes of somebody else are there: lines go behind them, on a line of their own. */
+static void begin_behind(struct file *file, uint64_t end)
+{
+    char last = '\n';
+    file->bytes = end;
+    file->needs_newline = end > 0 && pread(file->fd, &last, 1, (off_t)end - 1) == 1 && last != '\n';
+}
+
+/*
+ * What the descriptor shows, against what is known of the file. Another inode than the journal's, when
+ * this process opens it first: it was begun after the journal was stored. Later, or a file that got
+ * shorter: somebody else changed it, and the journal is stored before lines go there.
+ */
 static void reconcile(struct file_store *store, struct file *file, const struct stat *info)
 {
     uint64_t end = (uint64_t)info->st_size;
     if (info->st_ino != file->inode) {
-        bool begun_since = file->journaled;
+        bool begun_by_us = file->journaled && (!file->seen || file->rotated);
         file->inode = info->st_ino;
-        file->bytes = begun_since ? 0 : end;
         file->begun_s = wall_s();
-        file->journaled = begun_since;
+        file->journaled = begun_by_us;
+        file->bytes = 0;
+        if (!begun_by_us) {
+            begin_behind(file, end);
+        }
         store->changed = true;
     } else if (file->bytes > end) {
-        file->bytes = end; /* somebody cut it */
+        begin_behind(file, end);
+        file->journaled = false;
+        store->changed = true;
     }
     file->end = end;
+    file->seen = true;
+    file->rotated = false;
 }
 
 static void close_oldest(struct file_store *store)
@@ -131,12 +166,14 @@ int file_open(struct file_store *store, struct file *file)
         /* Moved away or removed by somebody else: the path is begun again. */
         if (fstatat(file->dir_fd, file_name(file), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
             info.st_ino == file->inode && (uint64_t)info.st_size >= file->bytes) {
+            list_remove(&file->used);
+            list_append(&store->used, &file->used);
             return 0;
         }
         file_close(store, file);
     }
     close_oldest(store);
-    file->dir_fd = open_folder(store, file);
+    file->dir_fd = file_open_folder(store, file);
     if (file->dir_fd < 0) {
         int rc = file->dir_fd;
         file->dir_fd = -1;
@@ -184,7 +221,7 @@ int file_store_journal(struct file_store *store)
 {
     struct buf text;
     buf_init(&text, 0);
-    int rc = file_journal_begin(&text);
+    int rc = file_journal_begin(&text, store->options.folder);
     for (struct map_node *node = map_next(&store->files, NULL); rc == 0 && node != NULL;
          node = map_next(&store->files, node)) {
         const struct file *file = container_of(node, struct file, node);
@@ -216,13 +253,15 @@ static int take_entry(const struct file_journal_entry *entry, void *data)
     if (file == NULL) {
         return -ENOMEM;
     }
-    file->inode = entry->inode;
-    file->bytes = entry->bytes;
-    file->end = entry->bytes;
     file->next_record = entry->next_record;
-    file->begun_s = entry->begun_s;
-    file->journaled = true;
     file->used_ns = monotonic_ns();
+    if (entry->same_folder) {
+        file->inode = entry->inode;
+        file->bytes = entry->bytes;
+        file->end = entry->bytes;
+        file->begun_s = entry->begun_s;
+        file->journaled = true;
+    }
     return 0;
 }
 
@@ -258,8 +297,9 @@ int file_store_add(struct file_store *store, const char *path, uint64_t number, 
     return rc;
 }
 
-/* How many of these bytes the file has already behind what is accounted for; 0 where it has others. */
-static size_t bytes_there(const struct file *file, const char *bytes, size_t size)
+/* How many of these bytes the file has already behind what is accounted for; 0 where it has others, or
+ * a negative errno. */
+static int64_t bytes_there(const struct file *file, const char *bytes, size_t size)
 {
     uint64_t more = file->end - file->bytes;
     size_t same = more < size ? (size_t)more : size;
@@ -267,37 +307,68 @@ static size_t bytes_there(const struct file *file, const char *bytes, size_t siz
         char block[COMPARE_BYTES];
         size_t part = same - at < sizeof(block) ? same - at : sizeof(block);
         ssize_t n = pread(file->fd, block, part, (off_t)(file->bytes + at));
-        if (n <= 0 || memcmp(block, bytes + at, (size_t)n) != 0) {
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO; /* it got shorter: the next attempt sees that */
+        }
+        if (memcmp(block, bytes + at, (size_t)n) != 0) {
             return 0;
         }
         at += (size_t)n;
     }
-    return same;
+    return (int64_t)same;
 }
 
-static int append(struct file *file, const char *bytes, size_t size)
+static int write_out(struct file *file, const char *bytes, size_t size)
 {
-    size_t there = 0;
-    if (file->end > file->bytes) {
-        there = bytes_there(file, bytes, size);
-        if (there == 0) {
-            log_warn("file sink: %s ends in bytes of somebody else; lines are put behind them",
-                     file->path);
-            file->bytes = file->end;
-        }
-    }
-    uint64_t end = file->end;
-    for (size_t done = there; done < size;) {
+    for (size_t done = 0; done < size;) {
         ssize_t n = write(file->fd, bytes + done, size - done);
         if (n < 0 && errno != EINTR) {
             return -errno;
         }
-        done += n > 0 ? (size_t)n : 0;
-        file->end += n > 0 ? (uint64_t)n : 0;
+        if (n > 0) {
+            done += (size_t)n;
+            file->end += (uint64_t)n;
+            file->dirty = true;
+        }
     }
-    file->dirty = file->dirty || file->end != end;
-    file->bytes += size;
     return 0;
+}
+
+static int append(struct file_store *store, struct file *file, const char *bytes, size_t size)
+{
+    int64_t there = 0;
+    if (file->end > file->bytes) {
+        there = bytes_there(file, bytes, size);
+        if (there < 0) {
+            return (int)there;
+        }
+        if (there == 0) {
+            log_warn("file sink: %s ends in bytes of somebody else; lines are put behind them",
+                     file->path);
+            begin_behind(file, file->end);
+            int rc = file_store_journal(
+                store); /* so that a kill does not compare with them again */
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+    if (file->needs_newline) {
+        int rc = write_out(file, "\n", 1);
+        if (rc != 0) {
+            return rc;
+        }
+        file->needs_newline = false;
+        file->bytes = file->end;
+    }
+    int rc = write_out(file, bytes + there, size - (size_t)there);
+    if (rc == 0) {
+        file->bytes += size;
+    }
+    return rc;
 }
 
 static bool is_old(const struct file_store *store, const struct file *file)
@@ -335,12 +406,13 @@ static int write_file(struct file_store *store, struct file *file)
         size_t line = file->lines[from].end - begin;
         bool large = store->options.rotate_bytes > 0 && file->bytes > 0 &&
                      file->bytes + line > store->options.rotate_bytes;
-        if (large || is_old(store, file)) {
+        /* Not before what is there was compared: it belongs to this file. */
+        if (file->end == file->bytes && (large || is_old(store, file))) {
             rc = rotate_now(store, file);
         }
         if (rc == 0) {
             size_t to = lines_that_fit(store, file, from);
-            rc = append(file, file->taken.data + begin, file->lines[to - 1].end - begin);
+            rc = append(store, file, file->taken.data + begin, file->lines[to - 1].end - begin);
             if (rc == 0) {
                 file->next_record = file->lines[to - 1].number + 1;
                 store->changed = true;
@@ -368,6 +440,29 @@ static int open_touched(struct file_store *store, struct file **ret_file)
     return unknown ? file_store_journal(store) : 0;
 }
 
+/* The memory too, where it was much: there may be a file for each of a thousand containers. */
+static void forget_taken(struct file *file)
+{
+    buf_clear(&file->taken);
+    file->line_count = 0;
+    if (file->taken.capacity > TAKEN_KEPT_BYTES) {
+        buf_finish(&file->taken);
+        free(file->lines);
+        file->lines = NULL;
+        file->line_capacity = 0;
+    }
+}
+
+/* The folder was removed: it is made again for the next attempt. */
+static void renew_folder(struct file_store *store)
+{
+    int fd = make_folder(store->options.folder);
+    if (fd >= 0) {
+        (void)close(store->folder_fd);
+        store->folder_fd = fd;
+    }
+}
+
 int file_store_write(struct file_store *store, struct error *error)
 {
     struct file *file = NULL;
@@ -380,8 +475,10 @@ int file_store_write(struct file_store *store, struct error *error)
             rc = rc != 0 ? rc : write_file(store, file);
         }
         list_remove(&next->touched);
-        buf_clear(&next->taken);
-        next->line_count = 0;
+        forget_taken(next);
+    }
+    if (rc == -ENOENT) {
+        renew_folder(store);
     }
     if (rc != 0) {
         error_set(error, "%s%s: %s", store->options.folder, file != NULL ? file->path : "",
@@ -390,8 +487,13 @@ int file_store_write(struct file_store *store, struct error *error)
     return rc;
 }
 
-static bool is_cold(const struct file *file, uint64_t next_record, int64_t now_ns)
+/* The journal knows since when a file is written to, which rotate_age needs. */
+static bool is_cold(const struct file_store *store, const struct file *file, uint64_t next_record,
+                    int64_t now_ns)
 {
+    if (store->options.rotate_age_ns > 0 && store->files.size < COLD_FILES) {
+        return false;
+    }
     return !file->dirty && file->bytes == file->end && file->next_record <= next_record &&
            now_ns - file->used_ns > COLD_NS && list_empty(&file->to_shrink);
 }
@@ -407,7 +509,7 @@ int file_store_settle(struct file_store *store, uint64_t next_record)
             int failed = fdatasync(file->fd) != 0 ? -errno : 0;
             file->dirty = failed != 0;
             rc = rc != 0 ? rc : failed;
-        } else if (is_cold(file, next_record, now_ns)) {
+        } else if (is_cold(store, file, next_record, now_ns)) {
             drop_file(store, file);
             store->changed = true;
         }
@@ -422,19 +524,6 @@ bool file_store_work(struct file_store *store)
 
 /* ---- life ---- */
 
-static int make_folder(const char *path)
-{
-    char part[4096];
-    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        (void)snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
-        if (mkdir(part, FOLDER_MODE) != 0 && errno != EEXIST) {
-            return -errno;
-        }
-    }
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
 static int begin_store(struct file_store *store, struct error *error)
 {
     struct error damage;
@@ -445,9 +534,14 @@ static int begin_store(struct file_store *store, struct error *error)
         error_set(error, "path: %s: %s", store->options.folder, strerror(-rc));
         return rc;
     }
-    int rc = file_journal_read(store->options.journal_path, take_entry, store, &damage);
+    int rc = file_journal_read(store->options.journal_path, store->options.folder, take_entry,
+                               store, &damage);
     if (rc != 0 && rc != -ENOENT) {
         log_warn("file sink: %s; the lines of up to a second may be there twice", damage.text);
+    }
+    for (struct map_node *node = map_next(&store->files, NULL); node != NULL;
+         node = map_next(&store->files, node)) {
+        file_rotate_resume(store, container_of(node, struct file, node));
     }
     return 0;
 }
