@@ -49,9 +49,9 @@ struct request {
 static int read_secret(const char *path, char *ret_text, size_t text_bytes, struct error *error)
 {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        error_set(error, "%s: %s", path, strerror(errno));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a pipe */
+    if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        error_set(error, "%s: %s", path, fd < 0 ? strerror(errno) : "not a file");
         if (fd >= 0) {
             (void)close(fd);
         }

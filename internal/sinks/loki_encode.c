@@ -11,6 +11,7 @@
 
 #define NONE SIZE_MAX
 #define NS_IN_SECOND 1000000000
+#define VALUE_LIMIT_BYTES 1024 /* of a label; Loki refuses a line for one over 2048 */
 
 void loki_encoder_init(struct loki_encoder *encoder)
 {
@@ -201,7 +202,7 @@ static int append_utf8(struct buf *out, const char *text, bool quoted)
 {
     size_t size = strlen(text);
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < size;) {
+    for (size_t i = 0; rc == 0 && i < size && i < VALUE_LIMIT_BYTES;) {
         size_t length = str_utf8_length(text + i, size - i);
         if (length == 0) {
             rc = buf_append_str(out, "\xef\xbf\xbd");

@@ -51,6 +51,6 @@ int loki_encode(struct loki_encoder *encoder, const struct loki_request *request
 int loki_append_metadata(struct buf *out, const char *name, const char *value)
     __attribute__((warn_unused_result));
 /* Appends `name="value"` (and a comma before it, unless out ends in '{'), escaped; bytes that are not
- * UTF-8 become U+FFFD. */
+ * UTF-8 become U+FFFD, and it is cut at 1 KiB. */
 int loki_append_label(struct buf *out, const char *name, const char *value)
     __attribute__((warn_unused_result));

@@ -69,12 +69,19 @@ struct label_set {
 };
 
 /* What an origin's lines share; origin->prepared. */
+struct texts {
+    size_t labels_at, metadata_at, metadata_bytes; /* in bytes */
+};
+
+struct prepared_stream {
+    struct texts full, few; /* few: without labels that come from the container */
+    bool counted;           /* full is a label set in use */
+    uint64_t batch;         /* the last one with this stream in it */
+    size_t index;           /* in that batch */
+};
+
 struct prepared {
-    struct {
-        size_t labels_at, metadata_at, metadata_bytes; /* in bytes */
-        uint64_t batch;                                /* the last one with this stream in it */
-        size_t index;                                  /* in that batch */
-    } streams[3];
+    struct prepared_stream streams[3]; /* by enum record_stream */
     char bytes[];
 };
 
@@ -106,6 +113,32 @@ static bool is_label(const char *name)
     return str_starts_with(name, "label.") && name[6] != '\0' && strlen(name) < 128;
 }
 
+/* A name that Loki takes: other letters become '_'. */
+static void label_name(const char *item, char *ret_name, size_t name_bytes)
+{
+    (void)str_copy(ret_name, name_bytes, str_starts_with(item, "label.") ? item + 6 : item);
+    for (char *p = ret_name; *p != '\0'; p++) {
+        bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
+        bool digit = *p >= '0' && *p <= '9' && p != ret_name;
+        *p = letter || digit ? *p : '_';
+    }
+}
+
+/* An earlier item whose label has the name of this one's; NULL when there is none. */
+static const char *same_name_before(const struct text_list *labels, size_t index)
+{
+    char name[128];
+    label_name(labels->items[index], name, sizeof(name));
+    for (size_t i = 0; i < index; i++) {
+        char other[128];
+        label_name(labels->items[i], other, sizeof(other));
+        if (strcmp(name, other) == 0) {
+            return labels->items[i];
+        }
+    }
+    return NULL;
+}
+
 static int check(const struct sink_settings *settings, struct error *error)
 {
     const struct options *options = settings->options;
@@ -114,6 +147,12 @@ static int check(const struct sink_settings *settings, struct error *error)
         return -EINVAL;
     }
     for (size_t i = 0; i < options->labels.count; i++) {
+        const char *other = same_name_before(&options->labels, i);
+        if (other != NULL) {
+            error_set(error, "labels: '%.80s' and '%.80s' would have the same name", other,
+                      options->labels.items[i]);
+            return -EINVAL;
+        }
         if (!is_label(options->labels.items[i])) {
             error_set(error,
                       "labels: '%.80s' is none of container, container_id, image, daemon, host, "
@@ -154,17 +193,6 @@ static bool is_from_container(enum sink_field field)
     return field != SINK_FIELD_HOST && field != SINK_FIELD_DAEMON && field != SINK_FIELD_STREAM;
 }
 
-/* A name that Loki takes: other letters become '_'. */
-static void label_name(const char *key, char *ret_name, size_t name_bytes)
-{
-    (void)str_copy(ret_name, name_bytes, key);
-    for (char *p = ret_name; *p != '\0'; p++) {
-        bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
-        bool digit = *p >= '0' && *p <= '9' && p != ret_name;
-        *p = letter || digit ? *p : '_';
-    }
-}
-
 /* Appends the label text; few: without what comes from the container. */
 static int append_labels(const struct state *state, const struct record_origin *origin,
                          enum record_stream stream, bool few, struct buf *out)
@@ -185,7 +213,7 @@ static int append_labels(const struct state *state, const struct record_origin *
                                                            : NULL;
         if (value != NULL && value[0] != '\0') {
             char name[128];
-            label_name(key + 6, name, sizeof(name));
+            label_name(key, name, sizeof(name));
             rc = loki_append_label(out, name, value);
         }
     }
@@ -205,6 +233,18 @@ static int append_metadata(const struct state *state, const struct record_origin
                             !(few && is_from_container(fields[i].field));
         if (value[0] != '\0' && !is_in_labels) {
             rc = loki_append_metadata(out, fields[i].name, value);
+        }
+    }
+    const struct text_list *labels = &state->options->labels;
+    for (size_t i = 0; rc == 0 && few && state->options->structured_metadata && i < labels->count;
+         i++) {
+        const char *key = labels->items[i];
+        const char *value = str_starts_with(key, "label.") ? sink_field_label(origin, key + 6)
+                                                           : NULL;
+        if (value != NULL && value[0] != '\0') {
+            char name[128];
+            label_name(key, name, sizeof(name));
+            rc = loki_append_metadata(out, name, value);
         }
     }
     return rc;
@@ -253,22 +293,28 @@ static bool use_set(struct state *state, const char *text)
     return true;
 }
 
-static int prepare_stream(struct state *state, const struct sink_origin *origin,
-                          enum record_stream stream, struct prepared *head, struct buf *bytes)
+static int write_texts(const struct state *state, const struct record_origin *origin,
+                       enum record_stream stream, bool few, struct buf *bytes)
 {
-    bool few = false;
-    size_t at = bytes->size;
-    int rc = append_labels(state, &origin->view, stream, false, bytes);
-    if (rc == 0 && origin->wanted[stream] && !use_set(state, bytes->data + at)) {
-        few = true;
-        metric_add(&state->over_limit, 1);
-        bytes->size = at;
-        rc = append_labels(state, &origin->view, stream, true, bytes);
+    int rc = append_labels(state, origin, stream, few, bytes);
+    return rc != 0 ? rc : append_metadata(state, origin, stream, few, bytes);
+}
+
+static int prepare_texts(const struct state *state, const struct record_origin *origin,
+                         enum record_stream stream, struct prepared_stream *ret_stream,
+                         struct buf *bytes)
+{
+    struct texts *const texts[] = {&ret_stream->full, &ret_stream->few};
+    int rc = 0;
+    for (int few = 0; rc == 0 && few < 2; few++) {
+        texts[few]->labels_at = bytes->size;
+        rc = write_texts(state, origin, stream, few == 1, bytes);
+        if (rc == 0) {
+            const char *labels = bytes->data + texts[few]->labels_at;
+            texts[few]->metadata_at = texts[few]->labels_at + strlen(labels) + 1;
+            texts[few]->metadata_bytes = bytes->size - texts[few]->metadata_at;
+        }
     }
-    head->streams[stream].labels_at = at;
-    head->streams[stream].metadata_at = bytes->size;
-    rc = rc != 0 ? rc : append_metadata(state, &origin->view, stream, few, bytes);
-    head->streams[stream].metadata_bytes = bytes->size - head->streams[stream].metadata_at;
     return rc;
 }
 
@@ -277,8 +323,11 @@ static int prepare(void *sink, struct sink_origin *origin)
     struct prepared head = {0};
     struct buf bytes;
     buf_init(&bytes, 0);
-    int rc = prepare_stream(sink, origin, RECORD_STDOUT, &head, &bytes);
-    rc = rc != 0 ? rc : prepare_stream(sink, origin, RECORD_STDERR, &head, &bytes);
+    int rc = 0;
+    for (int stream = RECORD_STDOUT; rc == 0 && stream <= RECORD_STDERR; stream++) {
+        rc = prepare_texts(sink, &origin->view, (enum record_stream)stream, &head.streams[stream],
+                           &bytes);
+    }
     struct prepared *prepared = rc != 0 ? NULL : malloc(sizeof(*prepared) + bytes.size);
     if (prepared != NULL) {
         *prepared = head;
@@ -303,6 +352,20 @@ static int make_room(struct state *state, size_t count)
     return count <= state->capacity ? 0 : -ENOMEM;
 }
 
+/* The stream as it is sent in this batch; its label set counts as used. */
+static struct loki_stream take_stream(struct state *state, struct prepared *prepared,
+                                      struct prepared_stream *stream)
+{
+    bool counted = use_set(state, prepared->bytes + stream->full.labels_at);
+    if (!counted && (stream->counted || stream->batch == 0)) {
+        metric_add(&state->over_limit, 1);
+    }
+    stream->counted = counted;
+    const struct texts *texts = counted ? &stream->full : &stream->few;
+    return (struct loki_stream){prepared->bytes + texts->labels_at,
+                                prepared->bytes + texts->metadata_at, texts->metadata_bytes};
+}
+
 static int encode(void *sink, const struct sink_slice *slice, struct buf *out)
 {
     struct state *state = sink;
@@ -311,24 +374,22 @@ static int encode(void *sink, const struct sink_slice *slice, struct buf *out)
     if (rc != 0) {
         return rc;
     }
-    state->batch++;
+    uint64_t batch = state->batch + 1;
     for (size_t i = 0; i < slice->count; i++) {
         const struct sink_record *record = &slice->records[i];
         struct prepared *prepared = record->origin->prepared;
-        int which = record->record.stream == RECORD_STDERR ? RECORD_STDERR : RECORD_STDOUT;
-        if (prepared->streams[which].batch != state->batch) {
-            prepared->streams[which].batch = state->batch;
-            prepared->streams[which].index = stream_count;
-            state->streams[stream_count++] = (struct loki_stream){
-                prepared->bytes + prepared->streams[which].labels_at,
-                prepared->bytes + prepared->streams[which].metadata_at,
-                prepared->streams[which].metadata_bytes};
-            (void)use_set(state, prepared->bytes + prepared->streams[which].labels_at);
+        bool is_stderr = record->record.stream == RECORD_STDERR;
+        struct prepared_stream *stream =
+            &prepared->streams[is_stderr ? RECORD_STDERR : RECORD_STDOUT];
+        if (stream->batch != batch) {
+            state->streams[stream_count] = take_stream(state, prepared, stream);
+            stream->batch = batch;
+            stream->index = stream_count++;
         }
-        state->entries[i] = (struct loki_entry){prepared->streams[which].index,
-                                                record->record.time_ns, record->record.line,
-                                                record->record.line_bytes};
+        state->entries[i] = (struct loki_entry){stream->index, record->record.time_ns,
+                                                record->record.line, record->record.line_bytes};
     }
+    state->batch = batch;
     return loki_encode(
         &state->encoder,
         &(struct loki_request){state->streams, stream_count, state->entries, slice->count}, out);
@@ -407,9 +468,10 @@ static enum sink_verdict judge(void *sink, const struct sink_response *response)
     if (status == 429 || status == 408 || status >= 500) {
         return SINK_RETRY;
     }
-    if (status == 400 &&
-        body_has(response, "structured metadata, but this feature is disallowed")) {
-        return SINK_DENIED; /* a matter of settings, not of the line */
+    bool setting = body_has(response, "structured metadata, but this feature is disallowed") ||
+                   body_has(response, "label names; limit");
+    if (status == 400 && setting) {
+        return SINK_DENIED; /* no matter of the line */
     }
     return status == 400 || status == 413 || status == 422 ? SINK_REJECTED : SINK_DENIED;
 }

@@ -71,12 +71,15 @@ static int write_letter(struct buf *out, const struct sink_dead_letter *letter)
 
 static int append_to_file(const char *path, const struct buf *bytes)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0) {
         return -errno;
     }
     off_t before = lseek(fd, 0, SEEK_END);
-    ssize_t n = write(fd, bytes->data, bytes->size);
+    char last = '\n';
+    bool torn = before > 0 && pread(fd, &last, 1, before - 1) == 1 && last != '\n';
+    ssize_t n = torn ? write(fd, "\n", 1) : 0; /* a kill broke off the last one */
+    n = n < 0 ? n : write(fd, bytes->data, bytes->size);
     int rc = n < 0 ? -errno : (size_t)n < bytes->size ? -ENOSPC : 0;
     if (n > 0 && rc != 0 && ftruncate(fd, before) != 0) {
         rc = -errno;
