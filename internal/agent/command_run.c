@@ -22,9 +22,8 @@ static bool has_help(const struct command_line *line)
     return false;
 }
 
-/* Loads, or prints every error and returns the exit status. */
-static int load(const struct command_settings *settings, const struct command_line *line,
-                struct config_sources *ret_sources, struct config *ret_config)
+int commands_load(const struct command_settings *settings, const struct command_line *line,
+                  struct config_sources *ret_sources, struct config *ret_config)
 {
     struct config_errors *errors = calloc(1, sizeof(*errors));
     if (errors == NULL) {
@@ -59,7 +58,7 @@ int command_run(const struct command_line *line)
     struct config config;
     struct agent_options options = {.config = &config, .version = LOG_CAPTURER_VERSION};
     int rc = commands_parse_settings(line, &settings);
-    rc = rc != 0 ? rc : load(&settings, line, &options.sources, &config);
+    rc = rc != 0 ? rc : commands_load(&settings, line, &options.sources, &config);
     return rc != 0 ? rc : agent_run(&options);
 }
 
@@ -78,7 +77,7 @@ int command_check(const struct command_line *line)
     struct config_sources sources;
     struct config config;
     int rc = commands_parse_settings(line, &settings);
-    rc = rc != 0 ? rc : load(&settings, line, &sources, &config);
+    rc = rc != 0 ? rc : commands_load(&settings, line, &sources, &config);
     if (rc == 0) {
         (void)printf("%s: fine\n", settings.file != NULL ? settings.file : "defaults");
         config_finish(&config);

@@ -15,6 +15,7 @@ int commands_main(int argc, char **argv, const char *const *environment);
 int command_run(const struct command_line *line);
 int command_check(const struct command_line *line);
 int command_search(const struct command_line *line);
+int command_health(const struct command_line *line);
 int command_options(const struct command_line *line);
 int command_version(const struct command_line *line);
 
@@ -22,6 +23,7 @@ int command_version(const struct command_line *line);
 
 #define COMMAND_FLAG_LIMIT 64
 
+struct config;
 struct config_sources;
 struct config_flag;
 
@@ -33,6 +35,9 @@ struct command_settings {
 
 /* Takes -c, --set and the flags of the option rows. 0, or a usage error that was printed (2). */
 int commands_parse_settings(const struct command_line *line, struct command_settings *settings);
+/* Loads the configuration, or prints every error; returns the exit status (0 or 1). */
+int commands_load(const struct command_settings *settings, const struct command_line *line,
+                  struct config_sources *ret_sources, struct config *ret_config);
 /* Prints what is wrong with the command line and where help is; returns 2. */
 int commands_usage_error(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -23,6 +23,7 @@ struct endpoint {
     char unix_path[108];                   /* empty for TCP; 108 is sun_path of unix(7) */
     char base_url[ENDPOINT_PATH_SIZE + 8]; /* `http://host:port` without a final slash; TCP only */
     bool use_tls;
+    bool direct; /* past any proxy of the environment; false from endpoint_parse() */
     struct endpoint_tls tls;
 };
 

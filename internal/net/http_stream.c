@@ -193,6 +193,9 @@ static CURLcode set_target(struct http_stream *stream)
         n = snprintf(url, sizeof(url), "http://%s.docker%s", host, path_of(stream));
     } else {
         n = snprintf(url, sizeof(url), "%s%s", endpoint->base_url, path_of(stream));
+        if (endpoint->direct) {
+            (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+        }
     }
     if (n < 0 || (size_t)n >= sizeof(url)) {
         return CURLE_URL_MALFORMAT;
