@@ -209,6 +209,7 @@ static int create_httpd(struct agent *agent, struct error *error)
                                   .capture = agent->capture,
                                   .spool = agent->spool,
                                   .sinks = agent->sinks,
+                                  .http = agent->http,
                                   .version = agent->options.version};
     int rc = httpd_create(&(struct httpd_options){.loop = agent->loop,
                                                   .metrics = agent->metrics,

@@ -117,20 +117,6 @@ static int parse(struct search *search, const struct command_line *line)
     return 0;
 }
 
-static int write_out(struct search *search)
-{
-    size_t done = 0;
-    while (done < search->out.size) {
-        ssize_t n = write(STDOUT_FILENO, search->out.data + done, search->out.size - done);
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        done += n > 0 ? (size_t)n : 0;
-    }
-    buf_clear(&search->out);
-    return 0;
-}
-
 struct progress {
     struct search *search;
     bool found;
@@ -143,7 +129,7 @@ static int handle_match(const struct spool_item *item, void *data)
     progress->found = true;
     int rc = format_record(&search->out, search->format, item->origin, &item->record,
                            &search->style);
-    return rc == 0 && search->out.size >= OUT_BYTES ? write_out(search) : rc;
+    return rc == 0 && search->out.size >= OUT_BYTES ? command_write(&search->out) : rc;
 }
 
 int command_search(const struct command_line *line)
@@ -165,7 +151,7 @@ int command_search(const struct command_line *line)
     int status = parse(&search, line);
     if (status == 0) {
         int rc = spool_search(search.dir, &search.query, handle_match, &progress, &error);
-        rc = rc != 0 ? rc : write_out(&search);
+        rc = rc != 0 ? rc : command_write(&search.out);
         if (rc != 0 && rc != -EPIPE) {
             (void)fprintf(stderr, "log_capturer search: %s\n",
                           error.text[0] != '\0' ? error.text : strerror(-rc));

@@ -16,6 +16,7 @@ int command_run(const struct command_line *line);
 int command_check(const struct command_line *line);
 int command_search(const struct command_line *line);
 int command_health(const struct command_line *line);
+int command_status(const struct command_line *line);
 int command_options(const struct command_line *line);
 int command_version(const struct command_line *line);
 
@@ -23,6 +24,7 @@ int command_version(const struct command_line *line);
 
 #define COMMAND_FLAG_LIMIT 64
 
+struct buf;
 struct config;
 struct config_sources;
 struct config_flag;
@@ -38,6 +40,8 @@ int commands_parse_settings(const struct command_line *line, struct command_sett
 /* Loads the configuration, or prints every error; returns the exit status (0 or 1). */
 int commands_load(const struct command_settings *settings, const struct command_line *line,
                   struct config_sources *ret_sources, struct config *ret_config);
+/* Writes what out holds to standard output and empties it. 0 or a negative errno. */
+int command_write(struct buf *out);
 /* Prints what is wrong with the command line and where help is; returns 2. */
 int commands_usage_error(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

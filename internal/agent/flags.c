@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/config.h"
+#include "base/buf.h"
 #include "base/str.h"
 
 #define HELP_COLUMNS 96
@@ -215,6 +217,20 @@ bool command_parse(const struct command *command, const struct command_line *lin
         }
     }
     return *ret_status == 0;
+}
+
+int command_write(struct buf *out)
+{
+    size_t done = 0;
+    while (done < out->size) {
+        ssize_t n = write(STDOUT_FILENO, out->data + done, out->size - done);
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    buf_clear(out);
+    return 0;
 }
 
 /* ---- help ---- */

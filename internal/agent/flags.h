@@ -52,3 +52,4 @@ bool command_parse(const struct command *command, const struct command_line *lin
 void command_put_help(const struct command *command);
 
 extern const struct command health_command;
+extern const struct command status_command;

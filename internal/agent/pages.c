@@ -77,12 +77,29 @@ static void put_spool(struct spool *spool, struct json_writer *writer)
     json_open(writer, "spool", '{');
     json_put_string(writer, "state", spool_state(spool) == SPOOL_WRITING ? "writing" : "stalled");
     json_put_int(writer, "bytes", (int64_t)status.stored_bytes);
+    json_put_int(writer, "limit_bytes", (int64_t)status.limit_bytes);
     json_put_int(writer, "segments", (int64_t)status.segments);
     json_put_int(writer, "records", (int64_t)status.records);
     json_put_int(writer, "oldest_record", (int64_t)status.oldest_record);
     json_put_int(writer, "line_bytes", (int64_t)status.line_bytes);
     json_put_int(writer, "pending_bytes", (int64_t)status.pending_bytes);
     json_put_int(writer, "frames_damaged", (int64_t)status.frames_damaged);
+    json_close(writer, '}');
+}
+
+static void put_pool(const struct http_client *http, struct json_writer *writer)
+{
+    struct http_client_status status;
+    http_client_status(http, &status);
+    json_open(writer, "pool", '{');
+    json_put_int(writer, "open", status.open);
+    json_put_int(writer, "active", status.active);
+    json_put_int(writer, "idle", status.idle);
+    json_put_int(writer, "waiting", status.waiting);
+    json_put_int(writer, "requests", status.requests);
+    json_put_int(writer, "errors", status.errors);
+    json_put_int(writer, "calls", status.calls);
+    json_put_int(writer, "calls_reused", status.calls_reused);
     json_close(writer, '}');
 }
 
@@ -100,10 +117,14 @@ static int answer_status(const struct httpd_request *request, struct httpd_respo
     capture_put_daemons(pages->capture, &writer);
     json_close(&writer, ']');
     json_put_int(&writer, "streams_active", (int64_t)capture_active_streams(pages->capture));
+    put_pool(pages->http, &writer);
     put_spool(pages->spool, &writer);
     json_open(&writer, "sinks", '[');
     sinks_put_status(pages->sinks, &writer);
     json_close(&writer, ']');
+    json_open(&writer, "process", '{');
+    exporter_put_process(pages->exporter, &writer);
+    json_close(&writer, '}');
     json_close(&writer, '}');
     return finish(&writer, response);
 }
@@ -129,7 +150,7 @@ const struct httpd_route *pages_routes(void)
         {"/metrics", "metrics for Prometheus", answer_metrics},
         {"/healthz", "200 while the event loop runs", answer_health},
         {"/readyz", "200 while every daemon is listed and the spool can be written", answer_ready},
-        {"/api/v1/status", "daemons, streams, spool, sinks", answer_status},
+        {"/api/v1/status", "daemons, streams, pool, spool, sinks, process", answer_status},
         {"/api/v1/containers", "every known container", answer_containers},
         {NULL, NULL, NULL}};
     return routes;

@@ -3,6 +3,7 @@
 
 #include "capture/capture.h"
 #include "sinks/sinks.h"
+#include "net/http.h"
 #include "spool/spool.h"
 #include "web/exporter.h"
 #include "web/httpd.h"
@@ -12,6 +13,7 @@ struct pages {
     struct capture *capture;
     struct spool *spool;
     struct sinks *sinks;
+    struct http_client *http;
     const char *version;
 };
 

@@ -97,5 +97,12 @@ int http_stream_open(struct http_client *client, const struct http_stream_option
  * comes after it. */
 void http_stream_close(struct http_stream *stream);
 
+struct http_client_status {
+    int64_t open, active, idle, waiting; /* connections; requests that wait for a slot */
+    int64_t requests, errors;
+    int64_t calls, calls_reused; /* those over a connection that was there */
+};
+void http_client_status(const struct http_client *client, struct http_client_status *ret_status);
+
 /* Sockets that the client believes open, for the comparison with /proc/self/fd. */
 size_t http_client_open_sockets(const struct http_client *client);

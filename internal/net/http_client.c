@@ -263,12 +263,16 @@ void http_client_drain_messages(struct http_client *client)
 
 /* ---- life ---- */
 
-static int64_t read_idle(void *data)
+static int64_t count_idle(const struct http_client *client)
 {
-    const struct http_client *client = data;
     int64_t idle = (int64_t)client->sockets.open_count - metric_get(&client->active) -
                    (int64_t)client->sockets_connecting;
     return idle > 0 ? idle : 0;
+}
+
+static int64_t read_idle(void *data)
+{
+    return count_idle(data);
 }
 
 static int64_t read_open(void *data)
@@ -359,6 +363,22 @@ static int register_metrics(struct http_client *client, struct metrics *metrics)
         rc = metrics_add(metrics, rows[i].metric, &rows[i].desc);
     }
     return rc != 0 ? rc : register_by_kind(client, metrics);
+}
+
+void http_client_status(const struct http_client *client, struct http_client_status *ret_status)
+{
+    const struct metric *calls = client->transfers_by[HTTP_CALL];
+    *ret_status = (struct http_client_status){.open = (int64_t)client->sockets.open_count,
+                                              .active = metric_get(&client->active),
+                                              .idle = count_idle(client),
+                                              .requests = metric_get(&client->requests),
+                                              .errors = metric_get(&client->errors),
+                                              .calls = metric_get(&calls[0]) +
+                                                       metric_get(&calls[1]),
+                                              .calls_reused = metric_get(&calls[1])};
+    for (int i = 0; i < HTTP_KINDS; i++) {
+        ret_status->waiting += metric_get(&client->waiting_by[i]);
+    }
 }
 
 static void finish_metrics(struct http_client *client)

@@ -517,6 +517,7 @@ void spool_status(struct spool *spool, struct spool_status *ret_status)
                                         .oldest_record = atomic_load(&spool->oldest_record),
                                         .line_bytes = atomic_load(&spool->durable_line_bytes),
                                         .stored_bytes = atomic_load(&spool->stored_bytes),
+                                        .limit_bytes = spool->options.limit_bytes,
                                         .segments = atomic_load(&spool->segments),
                                         .pending_bytes = atomic_load(&spool->pending_bytes) +
                                                          spool->scratch.size,

@@ -102,6 +102,7 @@ struct spool_status {
     uint64_t oldest_record; /* first one still there */
     uint64_t line_bytes;    /* of all durable records since the spool was made */
     uint64_t stored_bytes;  /* on disk */
+    uint64_t limit_bytes;   /* the most there may be */
     uint64_t segments;
     uint64_t pending_bytes; /* appended, not durable */
     uint64_t frames_damaged;

@@ -126,6 +126,23 @@ static void collect(struct metrics_writer *writer, void *data)
     metrics_put(writer, exporter->labels, 1);
 }
 
+void exporter_put_process(const struct exporter *exporter, struct json_writer *writer)
+{
+    struct timespec wall;
+    struct stat_fields stat = {0};
+    struct rlimit limit = {0};
+    int64_t ticks = sysconf(_SC_CLK_TCK);
+    (void)clock_gettime(CLOCK_REALTIME, &wall);
+    (void)read_stat(&stat);
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    json_put_int(writer, "uptime_seconds", (int64_t)((double)wall.tv_sec - exporter->start_time_s));
+    json_put_int(writer, "open_fds", (int64_t)count_fds());
+    json_put_int(writer, "max_fds", (int64_t)limit.rlim_cur);
+    json_put_int(writer, "threads", (int64_t)stat.threads);
+    json_put_int(writer, "resident_bytes", (int64_t)stat.resident_pages * sysconf(_SC_PAGESIZE));
+    json_put_int(writer, "cpu_ms", (int64_t)(stat.user_ticks + stat.system_ticks) * 1000 / ticks);
+}
+
 static double start_time(void)
 {
     struct timespec wall;

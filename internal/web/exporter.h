@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/json.h"
 #include "base/metrics.h"
 #include "web/httpd.h"
 
@@ -15,3 +16,5 @@ int exporter_create(struct metrics *metrics, const char *version, struct exporte
 void exporter_destroy(struct exporter *exporter);
 int exporter_answer(struct exporter *exporter, const struct httpd_request *request,
                     struct httpd_response *response);
+/* Members of an open JSON object: what the process uses. */
+void exporter_put_process(const struct exporter *exporter, struct json_writer *writer);

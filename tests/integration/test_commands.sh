@@ -16,6 +16,12 @@ expect() {
         fail "'$*' prints: $(head -c 500 "$T/out" "$T/err"); not: $pattern"
 }
 
+has_no_colour() { # FILE
+    if grep -q $'\033' "$1"; then
+        fail "colour, which nobody asked for: $(head -c 300 "$1" | cat -v)"
+    fi
+}
+
 fake_start --containers 3 --lines 100 --rate 100
 PORT=$(t_free_port)
 
@@ -40,3 +46,34 @@ expect 1 'did not answer in time' health --listen ":$PORT"
 assert_ge 5000000 $((${EPOCHREALTIME/[.,]/} - before)) "microseconds that health waited"
 kill -CONT "$AGENT_PID"
 expect 0 '^ok$' health --listen ":$PORT"
+
+# ---- status
+wait_until 20 "lines" metric_ge log_capturer_lines_captured_total 300
+expect 0 'at http://127.0.0.1:.*: ready' status --listen ":$PORT"
+has_no_colour "$T/out"
+grep -qE '^  streams +3 open; containers: 3 following$' "$T/out" || fail "streams: $(cat "$T/out")"
+grep -qE '^  fake-1 +following +[1-9]' "$T/out" || fail "containers: $(cat "$T/out")"
+grep -qE '^  local +connected +1\.43 ' "$T/out" || fail "daemons: $(cat "$T/out")"
+expect 0 '"ready":true' status --listen ":$PORT" -o json
+jq -e '.pool.requests > 0 and .pool.open >= 3 and .process.threads >= 2 and .process.open_fds > 5
+    and .spool.limit_bytes == 2147483648' "$T/out" >/dev/null || fail "json: $(cat "$T/out")"
+expect 1 'no agent' status --listen ":$(t_free_port)"
+expect 2 'FORMAT' status -o xml
+expect 2 'SECONDS' status --watch=never
+"$AGENT" status --listen ":$PORT" --watch=1 >"$T/watch" 2>&1 &
+watcher=$!
+T_PIDS+=("$watcher")
+wait_until 20 "rates" grep -qE '[1-9][0-9,.]* lines/s' "$T/watch"
+kill -INT "$watcher"
+status=0
+wait "$watcher" || status=$?
+assert_eq "$status" 0 "exit status of status --watch after SIGINT"
+if command -v script >/dev/null; then
+    timeout -s KILL 20 script -qec "stty rows 12 cols 60; timeout -s INT 3 '$AGENT' status --listen :$PORT --watch=1" \
+        "$T/screen" >/dev/null </dev/null || true
+    grep -q $'\033\[?1049h' "$T/screen" || fail "no second screen"
+    grep -q $'\033\[?25h\033\[?1049l' "$T/screen" || fail "the screen is not given back"
+    grep -q $'\033\[32m' "$T/screen" || fail "no colour on a terminal"
+    NO_COLOR=1 script -qec "'$AGENT' status --listen :$PORT" "$T/screen" >/dev/null </dev/null
+    has_no_colour "$T/screen"
+fi
