@@ -37,6 +37,7 @@ struct agent {
     struct sinks *sinks;
     struct buf state_dir; /* of the sinks */
     struct exporter *exporter;
+    struct live_tail *live_tail;
     struct httpd *httpd;
     struct pages pages;
     struct docker_client **daemons;
@@ -210,6 +211,7 @@ static int create_httpd(struct agent *agent, struct error *error)
                                   .spool = agent->spool,
                                   .sinks = agent->sinks,
                                   .http = agent->http,
+                                  .live_tail = agent->live_tail,
                                   .version = agent->options.version};
     int rc = httpd_create(&(struct httpd_options){.loop = agent->loop,
                                                   .metrics = agent->metrics,
@@ -313,6 +315,11 @@ static int build(struct agent *agent, struct error *error)
     rc = rc != 0 ? rc : create_capture(agent);
     rc = rc != 0 ? rc : create_sinks(agent, error);
     rc = rc != 0 ? rc : exporter_create(agent->metrics, agent->options.version, &agent->exporter);
+    rc = rc != 0 ? rc
+                 : live_tail_create(&(struct live_tail_options){.loop = agent->loop,
+                                                                .metrics = agent->metrics,
+                                                                .spool = agent->spool},
+                                    &agent->live_tail);
     return rc != 0 ? rc : create_httpd(agent, error);
 }
 
@@ -320,6 +327,7 @@ static int build(struct agent *agent, struct error *error)
 static int tear_down(struct agent *agent)
 {
     httpd_destroy(agent->httpd);
+    live_tail_destroy(agent->live_tail);
     exporter_destroy(agent->exporter);
     if (agent->capture != NULL) {
         capture_stop(agent->capture);

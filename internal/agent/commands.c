@@ -17,6 +17,7 @@ struct command {
 static const struct command commands[] = {
     {"run", "capture every container (the default)", command_run},
     {"search", "find captured lines, agent running or not", command_search},
+    {"tail", "follow captured lines from the running agent", command_tail},
     {"status", "show what the running agent does", command_status},
     {"health", "ask the running agent whether its loop answers", command_health},
     {"check", "check a configuration file", command_check},

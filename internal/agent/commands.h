@@ -17,6 +17,7 @@ int command_check(const struct command_line *line);
 int command_search(const struct command_line *line);
 int command_health(const struct command_line *line);
 int command_status(const struct command_line *line);
+int command_tail(const struct command_line *line);
 int command_options(const struct command_line *line);
 int command_version(const struct command_line *line);
 

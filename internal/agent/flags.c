@@ -156,7 +156,7 @@ static int take_flag(struct parser *parser, const char *text)
     if (status != 0) {
         return status;
     }
-    int rc = row != NULL ? row->set(target, value)
+    int rc = row != NULL ? row->set((char *)target + row->offset, value)
                          : add_setting(parser->settings, option->path, value);
     if (rc == -E2BIG) {
         return commands_usage_error(command, "%s is there too often", argument.name);

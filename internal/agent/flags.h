@@ -19,6 +19,7 @@ struct flag_row {
     const char *help;
     /* Takes the value (NULL for a switch, or where it was left out); a negative errno refuses it. */
     int (*set)(void *target, const char *value);
+    size_t offset; /* of what `set` gets, within the command's target */
     enum flag_completes completes;
     char letter;   /* 'o' where there is -o as well, or 0 */
     bool optional; /* the value may be left out, and else stands behind '=' */
@@ -52,4 +53,6 @@ bool command_parse(const struct command *command, const struct command_line *lin
 void command_put_help(const struct command *command);
 
 extern const struct command health_command;
+extern const struct command search_command;
+extern const struct command tail_command;
 extern const struct command status_command;

@@ -144,6 +144,13 @@ static int answer_containers(const struct httpd_request *request, struct httpd_r
     return finish(&writer, response);
 }
 
+static int answer_tail(const struct httpd_request *request, struct httpd_response *response,
+                       void *data)
+{
+    const struct pages *pages = data;
+    return live_tail_answer(pages->live_tail, request, response);
+}
+
 const struct httpd_route *pages_routes(void)
 {
     static const struct httpd_route routes[] = {
@@ -152,6 +159,7 @@ const struct httpd_route *pages_routes(void)
         {"/readyz", "200 while every daemon is listed and the spool can be written", answer_ready},
         {"/api/v1/status", "daemons, streams, pool, spool, sinks, process", answer_status},
         {"/api/v1/containers", "every known container", answer_containers},
+        {"/api/v1/tail", "lines as they are captured, for as long as one listens", answer_tail},
         {NULL, NULL, NULL}};
     return routes;
 }

@@ -189,6 +189,18 @@ static int append_for_terminal(struct buf *out, const char *bytes, size_t size)
     return rc;
 }
 
+/* Without a colour of ours; one that the program wrote ends with the line. */
+static int append_line(struct buf *out, const struct record *record,
+                       const struct format_text_style *style)
+{
+    if (!style->escape) {
+        return buf_append(out, record->line, record->line_bytes);
+    }
+    int rc = append_for_terminal(out, record->line, record->line_bytes);
+    bool coded = memchr(record->line, '\x1b', record->line_bytes) != NULL;
+    return rc == 0 && coded ? buf_append_str(out, "\x1b[0m") : rc;
+}
+
 int format_text(struct buf *out, const struct record_origin *origin, const struct record *record,
                 const struct format_text_style *style)
 {
@@ -208,7 +220,7 @@ int format_text(struct buf *out, const struct record_origin *origin, const struc
         rc = rc != 0 ? rc : buf_append_str(out, "\x1b[0m\n");
     } else {
         rc = buf_printf(out, "%-*s | ", (int)style->name_columns, origin->name);
-        rc = rc != 0 ? rc : buf_append(out, record->line, record->line_bytes);
+        rc = rc != 0 ? rc : append_line(out, record, style);
         rc = rc != 0 ? rc : buf_append(out, "\n", 1);
     }
     if (rc != 0) {

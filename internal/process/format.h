@@ -18,6 +18,7 @@ int format_kind_parse(const char *word, enum format_kind *ret_kind)
 struct format_text_style {
     bool colour;         /* container name in a colour of its own, for a terminal */
     size_t name_columns; /* names are padded to this */
+    bool escape;         /* a terminal without colour: control bytes are escaped all the same */
 };
 
 /*

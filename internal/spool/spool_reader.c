@@ -544,6 +544,27 @@ int spool_reader_open(struct spool *spool, const char *cursor_name, bool from_st
     return 0;
 }
 
+int spool_reader_open_at(struct spool *spool, uint64_t record, struct spool_reader **ret_reader,
+                         struct error *error)
+{
+    struct spool_reader *reader = make_reader(error);
+    if (reader == NULL) {
+        return -ENOMEM;
+    }
+    uint64_t head = atomic_load(&spool->durable_record);
+    reader->spool = spool;
+    reader->dir_fd = spool->dir_fd;
+    reader->next_record = record < head ? record : head;
+    int rc = seek(reader);
+    if (rc != 0) {
+        error_set(error, "can't read the spool: %s", strerror(-rc));
+        spool_reader_close(reader);
+        return rc;
+    }
+    *ret_reader = reader;
+    return 0;
+}
+
 int spool_reader_open_dir(const char *dir, struct spool_reader **ret_reader, struct error *error)
 {
     struct spool_reader *reader = make_reader(error);

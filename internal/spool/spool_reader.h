@@ -30,6 +30,9 @@ struct spool_item {
 int spool_reader_open(struct spool *spool, const char *cursor_name, bool from_start,
                       struct spool_reader **ret_reader, struct error *error)
     __attribute__((warn_unused_result));
+/* Without a cursor, from this record on. Any thread may open, use and close it: it has no metrics. */
+int spool_reader_open_at(struct spool *spool, uint64_t record, struct spool_reader **ret_reader,
+                         struct error *error) __attribute__((warn_unused_result));
 /* Of a folder, from its oldest record. -ENOENT when there is no spool. */
 int spool_reader_open_dir(const char *dir, struct spool_reader **ret_reader, struct error *error)
     __attribute__((warn_unused_result));

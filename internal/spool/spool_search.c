@@ -7,13 +7,15 @@
 
 #include <errno.h>
 #include <regex.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
 
-struct matcher {
+struct spool_matcher {
     const struct spool_query *query;
     regex_t regex;
+    bool has_regex;
     uint8_t stream; /* 0: any */
     uint64_t last_segment;
     uint32_t last_origin_id;
@@ -49,7 +51,7 @@ static bool origin_matches(const struct spool_query *query, const struct record_
     return true;
 }
 
-static bool item_matches(struct matcher *matcher, const struct spool_item *item)
+bool spool_matcher_matches(struct spool_matcher *matcher, const struct spool_item *item)
 {
     const struct spool_query *query = matcher->query;
     const struct record *record = &item->record;
@@ -76,7 +78,7 @@ static bool item_matches(struct matcher *matcher, const struct spool_item *item)
     return regexec(&matcher->regex, record->line, 1, &range, REG_STARTEND) == 0;
 }
 
-static int prepare(struct matcher *matcher, struct error *error)
+static int prepare(struct spool_matcher *matcher, struct error *error)
 {
     const struct spool_query *query = matcher->query;
     if (query->stream != NULL) {
@@ -96,18 +98,45 @@ static int prepare(struct matcher *matcher, struct error *error)
             error_set(error, "regex '%s': %s", query->regex, text);
             return -EINVAL;
         }
+        matcher->has_regex = true;
     }
     return 0;
 }
 
-static int scan(struct matcher *matcher, struct spool_reader *reader, spool_search_fn on_match,
-                void *data)
+int spool_matcher_create(const struct spool_query *query, struct spool_matcher **ret_matcher,
+                         struct error *error)
+{
+    struct spool_matcher *matcher = calloc(1, sizeof(*matcher));
+    if (matcher == NULL) {
+        error_set(error, "out of memory");
+        return -ENOMEM;
+    }
+    matcher->query = query;
+    int rc = prepare(matcher, error);
+    if (rc != 0) {
+        spool_matcher_destroy(matcher);
+        return rc;
+    }
+    *ret_matcher = matcher;
+    return 0;
+}
+
+void spool_matcher_destroy(struct spool_matcher *matcher)
+{
+    if (matcher != NULL && matcher->has_regex) {
+        regfree(&matcher->regex);
+    }
+    free(matcher);
+}
+
+static int scan(struct spool_matcher *matcher, struct spool_reader *reader,
+                spool_search_fn on_match, void *data)
 {
     struct spool_item item;
     int rc;
     spool_reader_limit_times(reader, matcher->query->since_ns, matcher->query->until_ns);
     while ((rc = spool_reader_next(reader, &item)) == 1) {
-        if (item_matches(matcher, &item) && (rc = on_match(&item, data)) != 0) {
+        if (spool_matcher_matches(matcher, &item) && (rc = on_match(&item, data)) != 0) {
             return rc;
         }
     }
@@ -117,22 +146,20 @@ static int scan(struct matcher *matcher, struct spool_reader *reader, spool_sear
 int spool_search(const char *dir, const struct spool_query *query, spool_search_fn on_match,
                  void *data, struct error *error)
 {
-    struct matcher matcher = {.query = query};
+    struct spool_matcher *matcher = NULL;
     struct spool_reader *reader = NULL;
-    int rc = prepare(&matcher, error);
+    int rc = spool_matcher_create(query, &matcher, error);
     if (rc != 0) {
         return rc;
     }
     rc = spool_reader_open_dir(dir, &reader, error);
     if (rc == 0) {
-        rc = scan(&matcher, reader, on_match, data);
+        rc = scan(matcher, reader, on_match, data);
         if (rc < 0) {
             error_set(error, "reading the spool in %s: %s", dir, strerror(-rc));
         }
     }
     spool_reader_close(reader);
-    if (query->regex != NULL) {
-        regfree(&matcher.regex);
-    }
+    spool_matcher_destroy(matcher);
     return rc;
 }

@@ -17,6 +17,8 @@
 
 #define CONNECTION_LIMIT 64
 #define CONNECTION_TIMEOUT_S 15
+#define STREAM_TIMEOUT_S 300 /* for a client that takes no bytes while there are some */
+#define STREAM_BLOCK_BYTES (32U * 1024U)
 
 struct httpd {
     struct httpd_options options;
@@ -25,6 +27,7 @@ struct httpd {
     struct loop_timer timer;
     uint16_t port;
     struct metric requests;
+    struct list streams;
 };
 
 /* ---- the loop ---- */
@@ -37,6 +40,12 @@ static void run_daemon(struct httpd *httpd)
     if (MHD_get_timeout(httpd->daemon, &timeout_ms) == MHD_YES) {
         loop_timer_arm(&httpd->timer, (int64_t)timeout_ms * 1000000);
     }
+}
+
+/* Runs it soon, from the loop. */
+static void run_soon(struct httpd *httpd)
+{
+    loop_timer_arm(&httpd->timer, 0);
 }
 
 static void handle_ready(struct loop_fd *source, int events, void *data)
@@ -52,7 +61,121 @@ static void handle_timeout(struct loop_timer *timer, void *data)
     run_daemon(data);
 }
 
+/* ---- open answers ---- */
+
+static void resume(struct httpd_stream *stream)
+{
+    if (stream->suspended) {
+        stream->suspended = false;
+        MHD_resume_connection(stream->connection);
+        run_soon(stream->httpd);
+    }
+}
+
+void httpd_stream_wake(struct httpd_stream *stream)
+{
+    resume(stream);
+}
+
+/* Bytes of a client that has nothing to say are left alone; its end is the answer's end. */
+static void handle_client(struct loop_fd *source, int events, void *data)
+{
+    struct httpd_stream *stream = data;
+    char byte;
+    (void)events;
+    ssize_t n = recv(source->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    loop_fd_remove(source);
+    if (n <= 0) {
+        stream->gone = true;
+        resume(stream);
+    }
+}
+
+static ssize_t read_stream(void *data, uint64_t position, char *bytes, size_t size)
+{
+    struct httpd_stream *stream = data;
+    (void)position;
+    ssize_t n = stream->gone ? -1 : stream->read(stream, bytes, size);
+    if (n == 0) {
+        stream->suspended = true;
+        MHD_suspend_connection(stream->connection);
+    }
+    return n >= 0         ? n
+           : stream->gone ? MHD_CONTENT_READER_END_WITH_ERROR
+                          : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void finish_stream(void *data)
+{
+    struct httpd_stream *stream = data;
+    loop_fd_remove(&stream->watch);
+    list_remove(&stream->link);
+    stream->on_end(stream);
+}
+
+/* The client's socket is in the loop as well, because libmicrohttpd does not look at a connection
+ * that is suspended. */
+static void watch_client(struct httpd_stream *stream)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        stream->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == NULL) {
+        return;
+    }
+    int one = 1;
+    (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    int rc = loop_fd_add(stream->httpd->options.loop, &stream->watch, info->connect_fd, LOOP_READ);
+    (void)rc; /* then a client's going is seen at the next line for it */
+}
+
+/* NULL when there is no memory; on_end was called then. */
+static struct MHD_Response *open_stream(struct httpd *httpd, struct httpd_stream *stream,
+                                        struct MHD_Connection *connection)
+{
+    stream->httpd = httpd;
+    stream->connection = connection;
+    stream->suspended = stream->gone = false;
+    loop_fd_init(&stream->watch, handle_client, stream);
+    list_append(&httpd->streams, &stream->link);
+    struct MHD_Response *reply = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, stream, finish_stream);
+    if (reply == NULL) {
+        finish_stream(stream);
+        return NULL;
+    }
+    watch_client(stream);
+    (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                    (unsigned)STREAM_TIMEOUT_S);
+    return reply;
+}
+
 /* ---- requests ---- */
+
+struct argument_walk {
+    httpd_argument_fn take;
+    void *data;
+    int rc;
+};
+
+static enum MHD_Result take_argument(void *data, enum MHD_ValueKind kind, const char *key,
+                                     const char *value)
+{
+    struct argument_walk *walk = data;
+    (void)kind;
+    walk->rc = walk->take(key, value != NULL ? value : "", walk->data);
+    return walk->rc == 0 ? MHD_YES : MHD_NO;
+}
+
+int httpd_request_arguments(const struct httpd_request *request, httpd_argument_fn take, void *data)
+{
+    struct argument_walk walk = {take, data, 0};
+    (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, take_argument,
+                                    &walk);
+    return walk.rc;
+}
 
 static int put_index(const struct httpd *httpd, struct httpd_response *response)
 {
@@ -80,11 +203,14 @@ static int answer(struct httpd *httpd, const struct httpd_request *request,
     return buf_append_str(&response->body, "{\"error\":\"no such page; / lists what there is\"}\n");
 }
 
-static enum MHD_Result send_response(struct MHD_Connection *connection,
+static enum MHD_Result send_response(struct httpd *httpd, struct MHD_Connection *connection,
                                      struct httpd_response *response)
 {
-    struct MHD_Response *reply = MHD_create_response_from_buffer(
-        response->body.size, response->body.data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *reply = response->stream != NULL
+                                     ? open_stream(httpd, response->stream, connection)
+                                     : MHD_create_response_from_buffer(response->body.size,
+                                                                       response->body.data,
+                                                                       MHD_RESPMEM_MUST_COPY);
     if (reply == NULL) {
         return MHD_NO;
     }
@@ -118,7 +244,8 @@ static enum MHD_Result handle_request(void *data, struct MHD_Connection *connect
     buf_init(&response.body, 64U * 1024U * 1024U);
     const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
                                                      MHD_HTTP_HEADER_ACCEPT);
-    struct httpd_request request = {.path = url, .accept = accept != NULL ? accept : ""};
+    struct httpd_request request = {
+        .path = url, .accept = accept != NULL ? accept : "", .connection = connection};
     int rc = 0;
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
         response.status = MHD_HTTP_METHOD_NOT_ALLOWED;
@@ -131,7 +258,7 @@ static enum MHD_Result handle_request(void *data, struct MHD_Connection *connect
         response.status = MHD_HTTP_INTERNAL_SERVER_ERROR;
         buf_clear(&response.body);
     }
-    enum MHD_Result result = send_response(connection, &response);
+    enum MHD_Result result = send_response(httpd, connection, &response);
     buf_finish(&response.body);
     return result;
 }
@@ -226,10 +353,11 @@ static uint16_t port_of(int fd)
 
 static int start_daemon(struct httpd *httpd, int listen_fd, struct error *error)
 {
-    httpd->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL, 0, NULL, NULL, handle_request, httpd, MHD_OPTION_LISTEN_SOCKET, listen_fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTION_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_END);
+    httpd->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+                                     handle_request, httpd, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+                                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTION_LIMIT,
+                                     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
+                                     MHD_OPTION_END);
     if (httpd->daemon == NULL) {
         (void)close(listen_fd);
         error_set(error, "the HTTP server can't be started: %s", strerror(errno));
@@ -253,6 +381,7 @@ int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, 
         return -ENOMEM;
     }
     httpd->options = *options;
+    list_init(&httpd->streams);
     loop_fd_init(&httpd->source, handle_ready, httpd);
     loop_timer_init(options->loop, &httpd->timer, handle_timeout, httpd);
     int rc = metrics_add(
@@ -277,11 +406,19 @@ void httpd_destroy(struct httpd *httpd)
     if (httpd == NULL) {
         return;
     }
+    struct list *link;
+    struct list *next;
     loop_fd_remove(&httpd->source);
-    loop_timer_disarm(&httpd->timer);
     if (httpd->daemon != NULL) {
+        list_for_each_safe(link, next, &httpd->streams)
+        { /* a daemon with suspended connections can't be stopped */
+            struct httpd_stream *stream = container_of(link, struct httpd_stream, link);
+            stream->gone = true;
+            resume(stream);
+        }
         MHD_stop_daemon(httpd->daemon);
     }
+    loop_timer_disarm(&httpd->timer);
     metric_finish(&httpd->requests);
     free(httpd);
 }

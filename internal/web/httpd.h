@@ -6,24 +6,61 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/list.h"
 #include "base/metrics.h"
 #include "loop/loop.h"
 
 struct httpd;
 
+struct MHD_Connection;
+
 struct httpd_request {
     const char *path;
-    const char *accept; /* header Accept, or "" */
+    const char *accept;                /* header Accept, or "" */
+    struct MHD_Connection *connection; /* for httpd_request_arguments() */
 };
+
+/* One argument behind '?', decoded; both live as long as the request. value is "" where there is no
+ * '='. A result other than 0 ends the walk. */
+typedef int (*httpd_argument_fn)(const char *key, const char *value, void *data);
+/* Hands over the arguments in their order; returns what the last call returned. */
+int httpd_request_arguments(const struct httpd_request *request, httpd_argument_fn take,
+                            void *data);
+
+/*
+ * An answer whose end is open, embedded in its owner, who hands it over in a response. It is sent in
+ * chunks, as fast as the client takes them: nothing is read ahead.
+ */
+struct httpd_stream {
+    /* Writes at most `size` bytes and returns their number; 0 when there are none now, until
+     * httpd_stream_wake(); a negative number ends the answer. */
+    ssize_t (*read)(struct httpd_stream *stream, char *ret_bytes, size_t size);
+    /* Exactly once: the client is gone, the answer ended, the server stops, or it never began. The
+     * stream is its owner's again. */
+    void (*on_end)(struct httpd_stream *stream);
+
+    /* the server's */
+    struct list link;
+    struct httpd *httpd;
+    struct MHD_Connection *connection;
+    struct loop_fd watch; /* tells that the client went while nothing was sent */
+    bool suspended, gone;
+};
+
+/* There is something to read. Not from within `read`. */
+void httpd_stream_wake(struct httpd_stream *stream);
 
 struct httpd_response {
     unsigned status;          /* 200 unless changed */
     const char *content_type; /* "application/json" unless changed; static */
     struct buf body;
+    struct httpd_stream *stream; /* set: sent instead of the body */
 };
 
 /* Fills the response. An error of it (a negative errno) becomes 500. */

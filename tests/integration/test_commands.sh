@@ -77,3 +77,70 @@ if command -v script >/dev/null; then
     NO_COLOR=1 script -qec "'$AGENT' status --listen :$PORT" "$T/screen" >/dev/null </dev/null
     has_no_colour "$T/screen"
 fi
+
+# ---- tail
+numbers() { jq -r .line "$1" | awk '{ print $3 }'; } # of lines of loggen's form
+is_gapless() { awk 'NR > 1 && $1 != last + 1 { exit 1 } { last = $1 }' <<<"$(numbers "$1")"; }
+has_lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+expect 0 '^usage: log_capturer tail' tail --help
+expect 1 'no agent' tail --listen ":$(t_free_port)"
+expect 2 'stdout and stderr' tail --listen ":$PORT" --stream out
+expect 2 'Unmatched' tail --listen ":$PORT" --regex '('
+expect 2 'unknown flag' tail --since 1h
+tail_start() { # NAME ARGS...: sets TAIL_PID; prints to $T/NAME and $T/NAME.err
+    local name=$1
+    shift
+    "$AGENT" tail --listen ":$PORT" "$@" >"$T/$name" 2>"$T/$name.err" &
+    TAIL_PID=$!
+    T_PIDS+=("$TAIL_PID")
+}
+tail_end() {
+    local status=0
+    kill -INT "$TAIL_PID"
+    wait "$TAIL_PID" || status=$?
+    t_forget "$TAIL_PID"
+    assert_eq "$status" 0 "exit status of tail after SIGINT"
+}
+tail_start text -n 3 --container fake-1 'fake-1 o'
+wait_until 20 "lines of text" has_lines "$T/text" 20
+tail_end
+assert_eq "$(grep -cvE '^fake-1 +\| fake-1 o [0-9]+ ' "$T/text" || true)" 0 "other lines"
+has_no_colour "$T/text"
+"$AGENT" search --data-dir "$T/data" --container fake-1 >"$T/search"
+grep -qF -- "$(tail -n 1 "$T/text")" "$T/search" || fail "tail prints otherwise than search"
+
+# The agent is killed and comes back: no line twice, none missing.
+tail_start json -o json --container fake-0 -n 5
+wait_until 20 "lines" has_lines "$T/json" 10
+agent_kill
+wait_until 20 "the agent is missed" grep -q 'went away' "$T/json.err"
+agent_start
+wait_until 20 "the agent is back" grep -q 'is back' "$T/json.err"
+before=$(wc -l <"$T/json")
+wait_until 20 "more lines" has_lines "$T/json" $((before + 200))
+tail_end
+is_gapless "$T/json" || fail "lines twice or missing: $(numbers "$T/json" | tr '\n' ' ' | head -c 500)"
+assert_eq "$(wc -l <"$T/json.err")" 2 "messages"
+
+# The reader goes: tail ends by itself.
+timeout 20 "$AGENT" tail --listen ":$PORT" -o logfmt | head -n 3 >"$T/head" || fail "EPIPE: $?"
+has_lines "$T/head" 3 || fail "head got less"
+
+# Many are opened and aborted, also over the API: no descriptor and no thread stays.
+wait_until 20 "no tail" metric_eq log_capturer_tails 0
+fds_before=$(agent_fds)
+threads_before=$(agent_threads)
+for ((i = 0; i < 60; i++)); do
+    agent_http '/api/v1/tail?lines=50' -s -N --max-time 0.0$((i % 9 + 1)) -o /dev/null 2>/dev/null || true
+done
+wait_until 20 "all tails ended" metric_eq log_capturer_tails 0
+fds_are() { [ "$(agent_fds)" -le "$1" ] && [ "$(agent_threads)" -le "$2" ]; }
+wait_until 20 "descriptors and threads as before" fds_are "$fds_before" "$threads_before"
+
+# SIGTERM with an open tail ends the agent as soon as without.
+tail_start open
+wait_until 20 "lines" has_lines "$T/open" 10
+before=${EPOCHREALTIME/[.,]/}
+agent_stop
+assert_ge 4000000 $((${EPOCHREALTIME/[.,]/} - before)) "microseconds that SIGTERM took"
+tail_end
