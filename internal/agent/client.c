@@ -84,17 +84,12 @@ bool client_parse(const struct command *command, const struct command_line *line
     return *ret_status == 0;
 }
 
-int client_init(struct client *client, const char *url, struct error *error)
+int client_init_endpoint(struct client *client, const struct endpoint *endpoint,
+                         struct error *error)
 {
-    struct endpoint endpoint;
-    int rc = endpoint_parse(url, NULL, &endpoint, error);
-    if (rc != 0) {
-        return rc;
-    }
-    endpoint.direct = true;
-    (void)str_copy(client->url, sizeof(client->url), url);
+    (void)str_copy(client->url, sizeof(client->url), endpoint->url);
     error_set(error, "out of memory");
-    rc = metrics_create(&client->metrics);
+    int rc = metrics_create(&client->metrics);
     rc = rc != 0 ? rc : loop_create(clock_real(), &client->loop);
     rc = rc != 0 ? rc
                  : http_client_create(
@@ -105,7 +100,15 @@ int client_init(struct client *client, const char *url, struct error *error)
                                                      .idle_timeout_ns = 10 * NS_PER_SECOND,
                                                      .opens_limit = 1},
                        &client->http);
-    return rc != 0 ? rc : http_target_create(client->http, &endpoint, &client->target);
+    return rc != 0 ? rc : http_target_create(client->http, endpoint, &client->target);
+}
+
+int client_init(struct client *client, const char *url, struct error *error)
+{
+    struct endpoint endpoint;
+    int rc = endpoint_parse(url, NULL, &endpoint, error);
+    endpoint.direct = true;
+    return rc != 0 ? rc : client_init_endpoint(client, &endpoint, error);
 }
 
 void client_finish(struct client *client)
@@ -144,52 +147,61 @@ int client_explain(const struct client *client, const struct http_result *result
 }
 
 struct wait {
-    struct client *client;
     struct client_answer *answer;
-    struct error *error;
-    int rc;
     bool done;
 };
 
 static void handle_answer(const struct http_answer *answer, void *data)
 {
     struct wait *wait = data;
+    struct client_answer *kept = wait->answer;
     wait->done = true;
-    if (answer->end != HTTP_COMPLETE) {
-        struct http_result result = {answer->end, answer->status, answer->text};
-        wait->rc = client_explain(wait->client, &result, wait->error);
+    kept->end = answer->end;
+    kept->status = answer->status;
+    (void)str_copy(kept->text, sizeof(kept->text), answer->text != NULL ? answer->text : "");
+    (void)str_copy(kept->server, sizeof(kept->server), answer->server);
+    (void)str_copy(kept->via, sizeof(kept->via), answer->via);
+    (void)str_copy(kept->api_version, sizeof(kept->api_version), answer->api_version);
+    kept->body = malloc(answer->body_bytes + 1);
+    if (kept->body == NULL) {
+        kept->end = HTTP_NO_MEMORY;
         return;
     }
-    wait->answer->status = answer->status;
-    wait->answer->body = malloc(answer->body_bytes + 1);
-    wait->rc = wait->answer->body == NULL ? -ENOMEM : 0;
-    if (wait->rc == 0) {
-        memcpy(wait->answer->body, answer->body, answer->body_bytes + 1);
-        wait->answer->body_bytes = answer->body_bytes;
-    }
+    memcpy(kept->body, answer->body, answer->body_bytes);
+    kept->body[answer->body_bytes] = '\0';
+    kept->body_bytes = answer->body_bytes;
 }
 
-int client_get(struct client *client, const char *path, int64_t timeout_ns,
-               struct client_answer *ret_answer, struct error *error)
+int client_call(struct client *client, const struct client_request *request,
+                struct client_answer *ret_answer)
 {
-    struct client_answer answer = {0};
-    struct wait wait = {.client = client, .answer = &answer, .error = error};
+    struct wait wait = {.answer = ret_answer};
     struct http_call *call;
-    error_set(error, "out of memory");
+    *ret_answer = (struct client_answer){.end = HTTP_NO_MEMORY};
     int rc = http_call_start(client->http,
                              &(struct http_call_options){.target = client->target,
-                                                         .path = path,
-                                                         .timeout_ns = timeout_ns,
-                                                         .limit_bytes = ANSWER_LIMIT_BYTES,
+                                                         .path = request->path,
+                                                         .timeout_ns = request->timeout_ns,
+                                                         .limit_bytes = request->limit_bytes,
                                                          .on_answer = handle_answer,
                                                          .data = &wait},
                              &call);
     while (rc == 0 && !wait.done) {
         rc = loop_iterate(client->loop, -1);
     }
-    rc = rc != 0 ? rc : wait.rc;
-    if (rc == 0) {
-        *ret_answer = answer;
+    return rc != 0 ? rc : ret_answer->end == HTTP_COMPLETE ? 0 : -EIO;
+}
+
+int client_get(struct client *client, const char *path, int64_t timeout_ns,
+               struct client_answer *ret_answer, struct error *error)
+{
+    struct client_request request = {path, timeout_ns, ANSWER_LIMIT_BYTES};
+    int rc = client_call(client, &request, ret_answer);
+    if (rc != 0) {
+        struct http_result result = {ret_answer->end, ret_answer->status, ret_answer->text};
+        rc = client_explain(client, &result, error);
+        free(ret_answer->body);
+        ret_answer->body = NULL;
     }
     return rc;
 }

@@ -22,7 +22,10 @@ struct client {
 };
 
 struct client_answer {
-    int status;
+    enum http_end end;
+    int status;                                /* 0: none came */
+    char text[256];                            /* for people, when end is not HTTP_COMPLETE */
+    char server[64], via[64], api_version[16]; /* headers, or "" */
     char *body; /* terminated by a NUL that is not counted; caller frees with free() */
     size_t body_bytes;
 };
@@ -51,9 +54,22 @@ int client_url_of(const char *listen_on, char ret_url[CLIENT_URL_SIZE], struct e
 /* The client must be zeroed; client_finish() is due also after a failure. */
 int client_init(struct client *client, const char *url, struct error *error)
     __attribute__((warn_unused_result));
+/* The same with a daemon or another server, over a socket, TLS, or a proxy of the environment. */
+int client_init_endpoint(struct client *client, const struct endpoint *endpoint,
+                         struct error *error) __attribute__((warn_unused_result));
 void client_finish(struct client *client);
 
-/* GET. Returns 0 with any HTTP status, or a negative errno and what to look at: nobody listens, no
+struct client_request {
+    const char *path;
+    int64_t timeout_ns;
+    size_t limit_bytes; /* of the body */
+};
+/* GET. ret_answer is filled in every case; its body is to be freed. Returns 0 when an answer came
+ * whole, with any status, else a negative errno. */
+int client_call(struct client *client, const struct client_request *request,
+                struct client_answer *ret_answer) __attribute__((warn_unused_result));
+
+/* GET of an agent. Returns 0 with any HTTP status, or a negative errno and what to look at: nobody listens, no
  * answer in time, no HTTP. */
 int client_get(struct client *client, const char *path, int64_t timeout_ns,
                struct client_answer *ret_answer, struct error *error)

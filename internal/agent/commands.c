@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"search", "find captured lines, agent running or not", command_search},
     {"tail", "follow captured lines from the running agent", command_tail},
     {"status", "show what the running agent does", command_status},
+    {"doctor", "look for what keeps lines from being captured", command_doctor},
     {"health", "ask the running agent whether its loop answers", command_health},
     {"check", "check a configuration file", command_check},
     {"options", "list every option as a page of Markdown", command_options},

@@ -18,6 +18,7 @@ int command_search(const struct command_line *line);
 int command_health(const struct command_line *line);
 int command_status(const struct command_line *line);
 int command_tail(const struct command_line *line);
+int command_doctor(const struct command_line *line);
 int command_options(const struct command_line *line);
 int command_version(const struct command_line *line);
 

@@ -53,6 +53,7 @@ bool command_parse(const struct command *command, const struct command_line *lin
 void command_put_help(const struct command *command);
 
 extern const struct command health_command;
+extern const struct command doctor_command;
 extern const struct command search_command;
 extern const struct command tail_command;
 extern const struct command status_command;

@@ -16,6 +16,7 @@ struct http_call {
     int body_rc;
     char api_version[16];
     char server[64];
+    char via[64];
     void (*on_answer)(const struct http_answer *answer, void *data);
     void *data;
 };
@@ -41,6 +42,7 @@ static void handle_header(const char *line, size_t size, void *data)
     struct http_call *call = data;
     take_header(line, size, "api-version:", call->api_version, sizeof(call->api_version));
     take_header(line, size, "server:", call->server, sizeof(call->server));
+    take_header(line, size, "via:", call->via, sizeof(call->via));
 }
 
 static void handle_data(struct http_stream *stream, const char *bytes, size_t size, void *data)
@@ -62,7 +64,8 @@ static void handle_end(const struct http_result *result, void *data)
                                  .body = body == NULL ? "" : body,
                                  .body_bytes = body == NULL ? 0 : call->body.size,
                                  .api_version = call->api_version,
-                                 .server = call->server};
+                                 .server = call->server,
+                                 .via = call->via};
     if (call->body_rc == -E2BIG || call->body.size > call->limit_bytes) {
         answer.end = HTTP_BROKEN;
         answer.text = "the answer is longer than the limit";

@@ -13,6 +13,7 @@ struct http_answer {
     size_t body_bytes;       /* all three live during the callback */
     const char *api_version; /* header Api-Version, or "" */
     const char *server;      /* header Server, or "" */
+    const char *via;         /* header Via, or "" */
 };
 
 struct http_call_options {
