@@ -28,20 +28,24 @@ static void report_sinks(struct doctor *doctor, const struct json *status)
         struct doctor_topic topic = {"sink", name != NULL ? name : "?"};
         char lines[TABLE_TEXT_SIZE];
         int64_t dead = json_get_int(sink, "dead_letters");
-        bool denied = state != NULL && strcmp(state, "denied") == 0;
-        if (denied) {
-            doctor_add(doctor, DOCTOR_BAD, &topic, "its server denies access; %s lines wait",
-                       human_count(json_get_int(sink, "lag_lines"), lines));
-            doctor_mend(doctor, "look at its url, tenant and secrets; the agent's log has the "
-                                "server's words");
+        const char *problem = json_get_string(sink, "problem");
+        if (state == NULL || strcmp(state, "running") != 0) {
+            doctor_add(doctor, DOCTOR_BAD, &topic, "%s; %s lines wait; %.300s",
+                       state != NULL ? state : "no state",
+                       human_count(json_get_int(sink, "lag_lines"), lines),
+                       problem != NULL ? problem : "");
+            doctor_mend(doctor, "%s",
+                        state != NULL && strcmp(state, "denied") == 0
+                            ? "look at its url, tenant and secrets; nothing is dropped meanwhile"
+                            : "see whether its server runs and takes lines; nothing is dropped "
+                              "meanwhile");
         } else if (dead > 0) {
             doctor_add(doctor, DOCTOR_WARN, &topic, "%s lines were refused and are dead letters",
                        human_count(dead, lines));
             doctor_mend(doctor, "the dead-letter file says why; log_capturer replay sends them "
                                 "again");
         } else {
-            doctor_add(doctor, DOCTOR_OK, &topic, "%s, %s lines behind",
-                       state != NULL ? state : "no state",
+            doctor_add(doctor, DOCTOR_OK, &topic, "%s, %s lines behind", state,
                        human_count(json_get_int(sink, "lag_lines"), lines));
         }
     }

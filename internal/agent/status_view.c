@@ -267,11 +267,23 @@ static void put_totals(struct page *page)
 
 static enum tone tone_of_sink(const char *state)
 {
-    if (state == NULL || strcmp(state, "delivering") == 0 || strcmp(state, "idle") == 0 ||
-        strcmp(state, "ok") == 0) {
-        return TONE_GOOD;
+    bool bad = strcmp(state, "denied") == 0 || strcmp(state, "stopped") == 0;
+    return strcmp(state, "running") == 0 ? TONE_GOOD : bad ? TONE_BAD : TONE_WARN;
+}
+
+static void put_problems(struct page *page)
+{
+    for (const struct json *sink = json_first(json_get(page->now->status, "sinks")); sink != NULL;
+         sink = json_next(sink)) {
+        const char *problem = json_get_string(sink, "problem");
+        if (problem != NULL) {
+            put_text(page, "  ");
+            put_text(page, or_none(json_get_string(sink, "name")));
+            put_text(page, ": ");
+            put_tone(page, TONE_WARN, problem);
+            put_text(page, "\n");
+        }
     }
-    return strcmp(state, "denied") == 0 ? TONE_BAD : TONE_WARN;
 }
 
 static void put_sinks(struct page *page)
@@ -288,12 +300,12 @@ static void put_sinks(struct page *page)
     for (const struct json *sink = json_first(json_get(page->now->status, "sinks")); sink != NULL;
          sink = json_next(sink)) {
         const struct json *same = find_named(before, json_get_string(sink, "name"));
-        const char *state = json_get_string(sink, "state");
+        const char *state = or_none(json_get_string(sink, "state"));
         int64_t dead = json_get_int(sink, "dead_letters");
         table_add_row(&table);
         table_put(&table, 0, TONE_PLAIN, or_none(json_get_string(sink, "name")));
         table_put(&table, 1, TONE_PLAIN, or_none(json_get_string(sink, "type")));
-        table_put(&table, 2, tone_of_sink(state), or_none(state));
+        table_put(&table, 2, tone_of_sink(state), state);
         table_put(&table, 3, TONE_PLAIN, human_count(json_get_int(sink, "lag_lines"), text));
         table_put(&table, 4, TONE_PLAIN, human_bytes(json_get_int(sink, "lag_bytes"), text));
         table_put(&table, 5, TONE_PLAIN, human_count(json_get_int(sink, "delivered_lines"), text));
@@ -305,6 +317,7 @@ static void put_sinks(struct page *page)
     if (table.row_count > 1) {
         put_text(page, "\n");
         put_table(page, &table);
+        put_problems(page);
     }
     table_finish(&table);
 }

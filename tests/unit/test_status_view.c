@@ -21,7 +21,8 @@ static const char status_text[] =
     "\"process\":{\"uptime_seconds\":90061,\"open_fds\":9,\"max_fds\":1024,\"threads\":3,"
     "\"resident_bytes\":1048576,\"cpu_ms\":1500},"
     "\"sinks\":[{\"name\":\"central\",\"type\":\"loki\",\"state\":\"denied\",\"lag_lines\":1234567,"
-    "\"lag_bytes\":10485760,\"delivered_lines\":%RECORDS%,\"retries\":3,\"dead_letters\":1}]}";
+    "\"lag_bytes\":10485760,\"delivered_lines\":%RECORDS%,\"retries\":3,\"dead_letters\":1,"
+    "\"problem\":\"401 no\"}]}";
 static const char containers_text[] =
     "{\"containers\":[{\"id\":\"b\",\"name\":\"web\",\"image\":\"i\",\"log_driver\":\"json-file\","
     "\"state\":\"following\",\"lines\":%RECORDS%,\"gaps\":0,"
@@ -74,7 +75,7 @@ static void shows_all_parts_aligned_and_without_rates_at_first(void **state)
     assert_has(text, "1.5 KiB of 2.0 GiB in 1 segment; 1,000 lines; 0 B pending");
     assert_has(text, "9 of 1,024 files open, 3 threads, 1.0 MiB resident, 1.5s CPU\n");
     assert_has(text, "  central  loki  denied  1,234,567   10.0 MiB      1,000        -        3  "
-                     "           1\n");
+                     "           1\n  central: 401 no\n");
     assert_has(text, "  db         unreadable      0        -     2          -  none       i\n"
                      "  web        following   1,000        -     0     1m 30s  json-file  i\n");
     assert_null(strchr(text, '\033'));
