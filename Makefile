@@ -5,7 +5,7 @@ ARGS ?=
 export JOBS FUZZ_SECONDS
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-newest bench fuzz lint format image clean deps help
+.PHONY: build run test test-newest bench fuzz lint format image up clean deps help
 
 build: ## the programs, in build/release/bin
 	@tools/install-deps.sh build
@@ -41,9 +41,11 @@ format: ## rewrite the C files in the project's form
 	@tools/install-deps.sh lint
 	@tools/format.sh
 
-image: ## the container image
-	@test -f docker/Dockerfile || { echo "make image: it comes with docker/Dockerfile, which is not there yet" >&2; exit 1; }
-	docker build -f docker/Dockerfile -t log_capturer .
+image: ## the container image log_capturer
+	@tools/compose.sh build
+
+up: ## the image, then the agent in its container (docker compose up -d --build)
+	@tools/compose.sh up -d --build
 
 clean: ## remove build/
 	rm -rf build

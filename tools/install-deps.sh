@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install-deps.sh GROUP...: installs what is missing of the groups build, test, lint, fuzz (default: these four), dockerd.
+# install-deps.sh GROUP...: installs what is missing of the groups build, test, lint, fuzz (default: these four), dockerd, image.
 # Does nothing, and needs neither root nor apt, when everything is there.
 set -euo pipefail
 
@@ -36,6 +36,9 @@ lint  cmd:clang-format       clang-format
 lint  cmd:cppcheck           cppcheck
 lint  cmd:shellcheck         shellcheck
 lint  cmd:jq                 jq
+image file:/usr/sbin/debootstrap debootstrap
+image cmd:docker             docker.io
+image cmd:docker-compose     docker-compose
 '
 
 present() {
