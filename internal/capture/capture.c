@@ -143,6 +143,11 @@ static double value_of_last_line(const struct container *container)
     return (double)container->last_time_ns / 1e9;
 }
 
+static double value_of_running(const struct container *container)
+{
+    return container->running ? 1 : 0;
+}
+
 static void collect(struct metrics_writer *writer, void *data)
 {
     metrics_begin(writer, METRIC_COUNTER, "log_capturer_container_lines_total",
@@ -151,6 +156,9 @@ static void collect(struct metrics_writer *writer, void *data)
     metrics_begin(writer, METRIC_GAUGE, "log_capturer_container_last_line_timestamp_seconds",
                   "Time of its last captured line.");
     put_container_series(writer, data, value_of_last_line);
+    metrics_begin(writer, METRIC_GAUGE, "log_capturer_container_running",
+                  "1 while the container runs.");
+    put_container_series(writer, data, value_of_running);
 }
 
 static void handle_long_pressure(struct loop_timer *timer, void *data)
