@@ -5,7 +5,7 @@ ARGS ?=
 export JOBS FUZZ_SECONDS
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-newest bench fuzz lint format image up clean deps help
+.PHONY: build run test test-newest bench fuzz lint format image up deb clean deps help
 
 build: ## the programs, in build/release/bin
 	@tools/install-deps.sh build
@@ -46,6 +46,11 @@ image: ## the container image log_capturer
 
 up: ## the image, then the agent in its container (docker compose up -d --build)
 	@tools/compose.sh up -d --build
+
+deb: ## a Debian package, in build/deb
+	@tools/install-deps.sh build
+	@tools/build.sh release programs
+	@tools/deb.sh
 
 clean: ## remove build/
 	rm -rf build
