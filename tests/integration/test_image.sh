@@ -35,6 +35,16 @@ echo "built in $(milliseconds_since "$begin") ms; $size bytes"
 assert_ge $SIZE_LIMIT "$size" "limit of the image's size"
 assert_eq "$(docker run --rm --network none log_capturer:test version)" "$("$BIN/log_capturer" version)" "its version"
 
+# ---- the profile is understood, by each compose that is here
+if docker compose version >/dev/null 2>&1; then
+    docker compose --profile observability config >"$T/config" 2>"$T/err" || fail "config: $(cat "$T/err")"
+    assert_eq "$(grep -c '^    image: ' "$T/config")" 4 "services of the profile and the agent"
+fi
+if command -v docker-compose >/dev/null; then
+    docker-compose --profile observability config >"$T/config" 2>"$T/err" || fail "config: $(cat "$T/err")"
+    assert_eq "$(grep -c '^    image: ' "$T/config")" 4 "services of the profile and the agent"
+fi
+
 # ---- up
 run_gen before --lines 500 --rate 0
 begin=${EPOCHREALTIME/[.,]/}
