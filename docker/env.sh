@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # env.sh: writes what docker-compose.yml needs to know of this machine into .env at the top: DOCKER_GID, the group
-# that may use dockerd's socket, and LOG_CAPTURER_BASE where it is set. Other lines of .env stay.
+# that may use dockerd's socket, LOG_CAPTURER_HOST, and LOG_CAPTURER_BASE where it is set. Other lines of .env stay.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 file=$top/.env
@@ -22,4 +22,5 @@ if [ -S "$socket" ]; then
 else
     echo "env: no socket at $socket; DOCKER_GID is not set" >&2
 fi
+put LOG_CAPTURER_HOST "${LOG_CAPTURER_HOST:-$(uname -n)}"
 [ -z "${LOG_CAPTURER_BASE:-}" ] || put LOG_CAPTURER_BASE "$LOG_CAPTURER_BASE"

@@ -12,6 +12,7 @@ command -v prometheus >/dev/null || t_skip "no prometheus (prometheus)"
 cat >"$T/config.yaml" <<END
 sinks:
   archive: {type: file, path: "$T/archive/{container.name}.log", format: json}
+  central: {type: loki, url: "http://127.0.0.1:1"} # nobody is there
 END
 fake_start --containers 5 --lines 100 --rate 50 --stderr-every 4
 agent_start -c "$T/config.yaml"

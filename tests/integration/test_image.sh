@@ -85,6 +85,13 @@ jq -e --arg id "$AGENT" 'all(.containers[]; .id != $id or .state == "ignored")' 
     fail "it captures itself: $(cat "$T/containers")"
 assert_eq "$(search_json | jq -r .container.id | grep -c "^$AGENT" || true)" 0 "lines of its own"
 
+# ---- the files of its archive
+archived() {
+    docker run --rm --network none -v "${PROJECT}_archive:/archive:ro" $TEST_IMAGE cat "/archive/$(gen_name later).log" |
+        "$BIN/oracle" --quiet --expect later:o:1-2000 >/dev/null
+}
+wait_until 30 "the archive" archived
+
 # ---- down
 begin=${EPOCHREALTIME/[.,]/}
 docker stop "$AGENT" >/dev/null
