@@ -159,6 +159,18 @@ foreach(name IN LISTS bench_names)
   target_link_libraries(${name} PRIVATE test_helpers all_rooms m)
 endforeach()
 
+# ---- faults for the smoke test: tests/load/faults/<function>.c stands in front of that function in a copy of the
+# agent, log_capturer_with_<function>. No other program has them.
+names(fault_names tests/load/faults/*.c)
+set(agent_sources ${program_sources})
+list(FILTER agent_sources INCLUDE REGEX "^cmd/log_capturer/")
+foreach(name IN LISTS fault_names)
+  add_executable(log_capturer_with_${name} tests/load/faults/${name}.c ${agent_sources})
+  target_include_directories(log_capturer_with_${name} PRIVATE cmd/log_capturer)
+  target_link_libraries(log_capturer_with_${name} PRIVATE all_rooms)
+  target_link_options(log_capturer_with_${name} PRIVATE -Wl,--wrap=${name})
+endforeach()
+
 # ---- integration: scripts against a real dockerd; exit code 77 means skipped.
 # test_x.sh is the ctest test integration_x, newest_x.sh is newest_x.
 function(add_script_tests label pattern prefix)
