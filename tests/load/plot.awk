@@ -3,18 +3,18 @@ BEGIN {
     FS = ","
     panels = 5
     panel("file descriptors", "count", 1)
-    line("fds", "agent's count", "#1f5fa8", "")
-    line("host_fds", "/proc on the host", "#d9822b", "3 3")
+    line("host_fds", "/proc on the host", "#f3c08a", 5)
+    line("fds", "agent's count", "#1f5fa8", 1.4)
     panel("threads", "count", 1)
-    line("threads", "threads", "#1f5fa8", "")
+    line("threads", "threads", "#1f5fa8", 1.4)
     panel("connections to the daemon", "count", 1)
-    line("connections", "open", "#1f5fa8", "")
-    line("active", "active", "#2e8b57", "")
-    line("idle", "idle", "#d9822b", "")
+    line("connections", "open", "#1f5fa8", 1.4)
+    line("active", "active", "#2e8b57", 1.4)
+    line("idle", "idle", "#d9822b", 1.4)
     panel("resident memory", "MiB", 1048576)
-    line("rss_bytes", "resident", "#1f5fa8", "")
+    line("rss_bytes", "resident", "#1f5fa8", 1.4)
     panel("captured lines", "lines/s", 1)
-    line("lines", "lines per second", "#1f5fa8", "")
+    line("lines", "lines per second", "#1f5fa8", 1.4)
     rate["lines"] = 1
     left = 66; right = 20; top = 46; height = 120; gap = 38; width = 760
 }
@@ -23,12 +23,12 @@ function panel(name, unit, scale) {
     units[made] = unit
     scales[made] = scale
 }
-function line(column, label, colour, dash) {
+function line(column, label, colour, thick) {
     n = ++lines[made]
     columns[made, n] = column
     labels[made, n] = label
     colours[made, n] = colour
-    dashes[made, n] = dash
+    thicks[made, n] = thick
 }
 NR == 1 {
     for (i = 1; i <= NF; i++)
@@ -47,14 +47,17 @@ NR == 1 {
         last = $1
 }
 # What is drawn of a row; "" where nothing was measured.
-function value(row, column, scale) {
+function value(row, column, scale,    before) {
     if (cell[row, column] == "")
         return ""
     if (!(column in rate))
         return cell[row, column] / scale
-    if (row == 1 || cell[row - 1, column] == "" || time[row] <= time[row - 1])
+    before = row - 1
+    while (before > 1 && time[row] - time[before] < 1)
+        before--
+    if (before < 1 || cell[before, column] == "" || cell[row, column] < cell[before, column])
         return ""
-    return (cell[row, column] - cell[row - 1, column]) / (time[row] - time[row - 1]) / scale
+    return (cell[row, column] - cell[before, column]) / (time[row] - time[before]) / scale
 }
 # A step of 1, 2 or 5 times a power of ten that divides the span into at most so many.
 function step(span, most,    power, s) {
@@ -95,7 +98,7 @@ function limits(p,    n, row, v, none, s) {
         }
     if (none)
         low = high = 0
-    if (low > 0 && low < high / 1.5)
+    if (low > 0 && (low < high / 1.5 || high < 10))
         low = 0
     s = step(high - low > 0 ? high - low : 1, 4)
     if (s < 1 && scales[p] == 1)
@@ -106,8 +109,7 @@ function limits(p,    n, row, v, none, s) {
 }
 # A line breaks where nothing was measured.
 function draw(p, n,    row, v, open) {
-    printf "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.4\"%s d=\"", colours[p, n], \
-        dashes[p, n] != "" ? " stroke-dasharray=\"" dashes[p, n] "\"" : ""
+    printf "<path fill=\"none\" stroke=\"%s\" stroke-width=\"%s\" d=\"", colours[p, n], thicks[p, n]
     for (row = 1; row <= rows; row++) {
         v = value(row, columns[p, n], scales[p])
         if (v == "") {

@@ -9,7 +9,7 @@ usage() {
     cat <<'END'
 usage: [NAME=VALUE...] smoke_test_simple.sh
 
-  DURATION=30m      of the test behind the warm-up: 90s, 30m, 1h
+  DURATION=30m      of the test behind the warm-up: 90s, 30m, 1h; slopes of less than 90s say little
   CHECKPOINTS=15
   CONTAINERS=8      containers that write numbered lines all the time
   RATE=100          lines a second of each
@@ -63,7 +63,7 @@ CONTAINERS=${CONTAINERS:-8}
 RATE=${RATE:-100}
 CHURN=${CHURN:-4}
 OUT=${OUT:-$HERE/../../build/smoke}
-[ "$DURATION" -ge 30 ] || { echo "DURATION: at least 30s" >&2 && exit 2; }
+[ "$DURATION" -ge 60 ] || { echo "DURATION: at least 60s" >&2 && exit 2; }
 [ "$SAMPLE" -le $((DURATION / 30)) ] || SAMPLE=$((DURATION / 30))
 
 ZERO_US=0     # where second 0 of the samples is
@@ -111,6 +111,7 @@ take_sample() {
 }
 
 sample() {
+    [ -d "/proc/$AGENT_PID" ] || look_where_it_is
     if LAST=$(take_sample 2>/dev/null) && [[ $LAST != *,,* ]]; then
         mv "$T/metrics.new" "$T/metrics"
         if [ -z "$BASE" ] && past 0; then
@@ -126,7 +127,7 @@ sample() {
     printf '%s\n' "${LAST:-$(seconds_now),,,,,,,,,,,,,,,,}" >>"$OUT/samples.csv"
 }
 
-# The agent did not answer: started again, or ended for good?
+# The agent does not answer, or its process is gone: started again, or ended for good?
 look_where_it_is() {
     local state pid
     state=$(load_agent_state)
@@ -216,8 +217,10 @@ describe() {
 smoke_end() {
     local rc=$1
     set +e
-    load_stop
     load_agent_log >"$OUT/agent.log" 2>/dev/null
+    touch "$T/stop"
+    t_remove_containers # so that no job of the load waits for one
+    load_stop
     t_remove_containers
     load_agent_remove
     t_end "$rc"
