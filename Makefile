@@ -6,6 +6,7 @@ export JOBS FUZZ_SECONDS
 
 .DEFAULT_GOAL := build
 .PHONY: build run test test-newest bench fuzz lint format image up deb clean deps help
+.PHONY: build run test test-newest bench smoke smoke-faults fuzz lint format image up clean deps help
 
 build: ## the programs, in build/release/bin
 	@tools/install-deps.sh build
@@ -27,6 +28,16 @@ bench: ## the measurements of tests/bench
 	@tools/install-deps.sh build test
 	@tools/build.sh release
 	@BIN=$(CURDIR)/build/release/bin SOURCE_DIR=$(CURDIR) tools/with-dockerd.sh tests/bench/run.sh
+
+smoke: ## half an hour against the agent in its container: does it leak or lose? DURATION=3m shortens it
+	@tools/install-deps.sh build test
+	@tools/build.sh release
+	@tools/with-dockerd.sh bash -c '[ "$${AGENT:-image}" != image ] || tools/compose.sh build || exit; exec tests/load/smoke_test_simple.sh'
+
+smoke-faults: ## the smoke test fails on planted faults; 6 minutes
+	@tools/install-deps.sh build test
+	@tools/build.sh release
+	@tools/with-dockerd.sh tests/load/test_smoke_can_fail.sh
 
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	@tools/install-deps.sh build fuzz

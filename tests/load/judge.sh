@@ -28,8 +28,10 @@ slope() { awk -v column="$1" -f "$HERE/slope.awk" "$OUT/samples.csv"; }
 # over SAMPLES-EXPRESSION: awk over the answered rows of the test; END prints.
 over() { awk -F, "NR > 1 && \$1 >= 0 && \$2 != \"\" { $1 } END { $2 }" "$OUT/samples.csv"; }
 
-# increase COLUMN: last less first, of the column of that number.
-increase() { over "if (!n++) first = \$$1; last = \$$1" 'if (n) printf "%.0f\n", last - first'; }
+# increase COLUMN: of the counter in the column of that number; a new process counts from 0.
+increase() {
+    over "if (n++) sum += \$$1 < last ? \$$1 : \$$1 - last; last = \$$1" 'if (n) printf "%.0f\n", sum'
+}
 
 # metric_families FILE: names of what /metrics has.
 metric_families() { awk '/^# TYPE / { print $3 }' "$1"; }
@@ -102,11 +104,14 @@ judge_load() {
     criterion load_trouble "$(wc -l <"$T/trouble")" '' = 0 "$(head -n 1 "$T/trouble" | cut -c 1-80)"
 }
 
+# Restarts by dockerd's count, by the process's start or by its id, whichever says most; and the end, if it came.
 restarts() {
     local counted
     counted=$(load_agent_state)
     over 'if (!($17 in seen)) { seen[$17] = 1; starts++ }' \
-        "print ${counted% *} + (starts > 1 ? starts - 1 : 0) + ${GONE:+1}0 + $([ "$AGENT_PID" = "$FIRST_PID" ] && echo 0 || echo 1)"
+        "most = ${counted% *}; if (starts - 1 > most) most = starts - 1
+         if ($AGENT_PID != $FIRST_PID && most < 1) most = 1
+         print most + (${#GONE} > 0)"
 }
 
 judge() {

@@ -184,7 +184,7 @@ checkpoint() {
         -v minutes="$(minutes_of $((DURATION * $1 / CHECKPOINTS)))" -v ready="$code" -v out="$T/throughput" 'BEGIN {
         split(base, b, ","); split(now, v, ","); split(before, p, ",")
         span = (v[1] - b[1]) / 60
-        rate = (v[10] - p[10]) / (v[1] - p[1])
+        rate = (v[10] - (v[10] < p[10] ? 0 : p[10])) / (v[1] - p[1]) # a new process counts from 0
         printf "[%d/%d] %smin: THR=%d (%+d, %.2f/min) FD=%d (%+d, %.2f/min) CONN=%d (%d active, %d idle) " \
             "LINES=%d (%.0f/s) RSS=%.1fMiB%s\n", n, of, minutes, v[3], v[3] - b[3], (v[3] - b[3]) / span,
             v[4], v[4] - b[4], (v[4] - b[4]) / span, v[5], v[7], v[6], v[10], rate, v[8] / 1048576,

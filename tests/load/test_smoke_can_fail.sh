@@ -55,17 +55,17 @@ docker pause "$container" >/dev/null
 sleep 60 # the minute is the fault itself
 docker unpause "$container" >/dev/null
 expect_failed leaking 120 "fd_slope fd_slope_host" ""
-# Behind the minute the agent has more idle connections than before: calls had piled up.
-expect_failed stopped 180 "silent_samples ready throughput spool_lost" \
-    "gaps rotations reuse fd_slope fd_slope_host fd_agree connection_slope"
-
 smoke dropping DURATION=90s CHECKPOINTS=3 RATE=150 PROGRAM="$BIN/log_capturer_with_spool_append"
 smoke killed DURATION=90s CHECKPOINTS=3
 wait_until 120 "the first checkpoint" smoke_checkpoint killed 1
 docker kill "$(cat "$T/killed/container")" >/dev/null
-expect_failed killed 120 "silent_samples restarts ready throughput spool_lost exit_code" "rotations churn inspects"
+expect_failed killed 120 "silent_samples restarts ready throughput spool_lost exit_code" \
+    "rotations churn inspects"
+# Behind the minute the agent has more idle connections than before: calls had piled up.
+expect_failed stopped 180 "silent_samples ready throughput spool_lost" \
+    "gaps rotations reuse fd_slope fd_slope_host fd_agree connection_slope"
 smoke restarted DURATION=60s CHECKPOINTS=3
 wait_until 120 "the first checkpoint" smoke_checkpoint restarted 1
 kill -KILL "$(docker inspect -f '{{.State.Pid}}' "$(cat "$T/restarted/container")")"
 expect_failed dropping 120 "spool_lost" ""
-expect_failed restarted 120 "restarts" "silent_samples throughput rotations requests reuse"
+expect_failed restarted 120 "restarts" "silent_samples rotations"
