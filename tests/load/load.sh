@@ -39,7 +39,7 @@ load_may_go_on() { [ ! -e "$T/stop" ]; }
 # load_churn SLOT: one container after another. Each is removed when the one behind it has exited,
 # that is 2 s or more behind its own exit.
 load_churn() {
-    local lives=(2 8 4 12) n life before=''
+    local lives=(2 6 3 5) n life before=''
     trap - EXIT ERR
     for ((n = 1; ; n++)); do
         load_may_go_on || return 0

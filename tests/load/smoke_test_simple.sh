@@ -13,7 +13,7 @@ usage: [NAME=VALUE...] smoke_test_simple.sh
   CHECKPOINTS=15
   CONTAINERS=8      containers that write numbered lines all the time
   RATE=100          lines a second of each
-  CHURN=4           containers that come, write for 2 to 12 s, go, and are followed by the next; 0: none
+  CHURN=6           containers that come, write for 2 to 6 s, go, and are followed by the next; 0: none
   WARMUP=45s        load before the first measured sample
   INSPECT_EVERY=30s all containers are inspected through the daemon
   ROTATE=30s        stream.max_lifetime of the agent
@@ -61,7 +61,7 @@ SAMPLE=$(seconds_of SAMPLE "${SAMPLE:-5s}")
 CHECKPOINTS=${CHECKPOINTS:-15}
 CONTAINERS=${CONTAINERS:-8}
 RATE=${RATE:-100}
-CHURN=${CHURN:-4}
+CHURN=${CHURN:-6}
 OUT=${OUT:-$HERE/../../build/smoke}
 [ "$DURATION" -ge 60 ] || { echo "DURATION: at least 60s" >&2 && exit 2; }
 [ "$SAMPLE" -le $((DURATION / 30)) ] || SAMPLE=$((DURATION / 30))
