@@ -119,6 +119,25 @@ load_search() {
     fi
 }
 
+# load_archive_fetch: what the file sink wrote into the folder archive beside the spool, to $T/archive.
+load_archive_fetch() {
+    if [ "$AGENT" = process ]; then
+        cp -r "$T/data/archive" "$T/archive"
+    else
+        docker cp "$LOAD_CONTAINER:$LOAD_DATA/archive" "$T/archive"
+    fi >/dev/null 2>"$T/archive.err" || true
+}
+
+# load_archive: its lines, of each container from the oldest file (NAME.log.9.gz) to the present one.
+load_archive() {
+    local file
+    [ -d "$T/archive" ] || { cat "$T/archive.err" >&2 && return 1; }
+    for file in "$T/archive"/*.log; do
+        find "$T/archive" -name "${file##*/}.*" -print0 | sort -zVr | xargs -0 -r gzip -dcf --
+        cat -- "$file"
+    done
+}
+
 # load_agent_remove: the container, its volume, the image that was made.
 load_agent_remove() {
     [ -z "$LOAD_CONTAINER" ] || docker rm -f -v "$LOAD_CONTAINER" >/dev/null 2>&1

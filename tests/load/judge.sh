@@ -24,8 +24,8 @@ criterion() {
     }' >>"$T/criteria"
 }
 
-# slope COLUMN [LESS]: per minute.
-slope() { awk -v column="$1" -v less="${2:-}" -f "$HERE/slope.awk" "$OUT/samples.csv"; }
+# slope COLUMN [LESS [LESS]]: per minute.
+slope() { awk -v column="$1" -v less="${2:-}" -v less_too="${3:-}" -f "$HERE/slope.awk" "$OUT/samples.csv"; }
 
 # over SAMPLES-EXPRESSION: awk over the answered rows of the test; END prints.
 over() { awk -F, "NR > 1 && \$1 >= 0 && \$2 != \"\" { $1 } END { $2 }" "$OUT/samples.csv"; }
@@ -35,14 +35,17 @@ increase() {
     over "if (n++) sum += \$$1 < last ? \$$1 : \$$1 - last; last = \$$1" 'if (n) printf "%.0f\n", sum'
 }
 
+# most COLUMN: the greatest value in the column of that number.
+most() { over "if (\$$1 > most) most = \$$1; n++" 'if (n) print most + 0'; }
+
 # metric_families FILE: names of what /metrics has.
 metric_families() { awk '/^# TYPE / { print $3 }' "$1"; }
 
-# Those of docs/metrics.md that no checkpoint saw. Sinks and cursors have theirs only where there are sinks.
+# Those of docs/metrics.md that no checkpoint saw; without a sink those of sinks and cursors are not looked for.
 missing_metrics() {
     grep -oE '^\| `[a-z_0-9]+`' "$HERE/../../docs/metrics.md" | tr -d '|` ' | sort -u >"$T/wanted"
     sort -u "$T/families" >"$T/seen"
-    comm -23 "$T/wanted" "$T/seen" | if grep -q '^sinks:' "$T/config.yaml"; then cat; else
+    comm -23 "$T/wanted" "$T/seen" | if [ "$SINK" = file ]; then cat; else
         grep -vE '^log_capturer_(sink|cursor)_' || true
     fi
 }
@@ -67,20 +70,21 @@ judge_lines() {
     done
 }
 
-# The pool keeps from none to LOAD_IDLE_MOST idle connections, as calls come together or not. In a short run that
-# alone makes a slope; so they are judged by their limit, and the slope is that of all other files.
+# As calls come together or not, the pool keeps from none to LOAD_IDLE_MOST idle connections; as containers come and go,
+# there are more or fewer streams. In a short run that alone makes a slope: so both have a limit of their own, and the
+# slope is that of all other files.
 judge_resources() {
     local plain=-
     [ "$DURATION" -lt 600 ] || plain='<='
-    criterion fd_slope "$(slope fds idle)" /min '<=' 0.5 "open files without the pool's idle connections, least squares"
-    criterion fd_slope_host "$(slope host_fds idle)" /min '<=' 0.5 "the same, files counted in /proc on the host"
+    criterion fd_slope "$(slope fds idle streams)" /min '<=' 0.5 "open files without streams and idle connections, least squares"
+    criterion fd_slope_host "$(slope host_fds idle streams)" /min '<=' 0.5 "the same, files counted in /proc on the host"
     criterion fd_slope_all "$(slope fds)" /min "$plain" 0.5 "all open files; judged from 10 minutes on"
-    criterion idle_most "$(over 'if ($6 > most) most = $6; n++' 'if (n) print most + 0')" '' '<=' $LOAD_IDLE_MOST \
-        "idle connections (connections.idle_per_host)"
+    criterion idle_most "$(most 6)" '' '<=' $LOAD_IDLE_MOST "idle connections (connections.idle_per_host)"
+    criterion streams_most "$(most 14)" '' '<=' $((CONTAINERS + CHURN * 2)) "open streams; $((CONTAINERS + CHURN)) containers run"
     criterion fd_agree "$(over 'd = $4 - $2; if (d < 0) d = -d; sum += d; n++' 'if (n) printf "%.2f\n", sum / n')" \
         files '<=' 0.5 "mean difference between the two counts"
     criterion thread_slope "$(slope threads)" /min '<=' 0.1 "threads, least squares"
-    criterion connection_slope "$(slope active)" /min '<=' 0.5 "connections that carry a request, least squares"
+    criterion connection_slope "$(slope active streams)" /min '<=' 0.5 "connections that carry a request, without streams"
     criterion memory_slope "$(slope rss_bytes | awk '{ printf "%.1f", $1 / 1024 }')" KiB/min - '' "resident memory, least squares"
     criterion cpu "$(over 'if (!n++) { t = $1; c = $9 } span = $1 - t; used = $9 - c' \
         'if (span > 0) printf "%.2f\n", 100 * used / span')" % - '' "of one processor"
@@ -131,6 +135,10 @@ judge() {
     judge_load
     criterion exit_code "$(load_agent_end)" '' = 0 "of the agent after SIGTERM"
     judge_lines spool load_search
+    if [ "$SINK" = file ]; then
+        load_archive_fetch
+        judge_lines archive load_archive
+    fi
 }
 
 verdict() {

@@ -160,7 +160,8 @@ END {
     for (p = 1; p <= panels; p++)
         draw_panel(p)
     minutes = step((last - first) / 60, 15)
-    for (m = -int(-first / 60 / minutes) * minutes; m * 60 <= last + 0.5; m += minutes) {
+    for (n = -int(-first / 60 / minutes); n * minutes * 60 <= last + 0.5; n++) {
+        m = n * minutes
         rule(place_x(m * 60), bottom, place_x(m * 60), bottom + 4, "axis")
         text(place_x(m * 60), bottom + 17, "middle", "number", sprintf("%.4g", m))
     }

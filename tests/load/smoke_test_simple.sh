@@ -18,6 +18,7 @@ usage: [NAME=VALUE...] smoke_test_simple.sh
   INSPECT_EVERY=30s all containers are inspected through the daemon
   ROTATE=30s        stream.max_lifetime of the agent
   SAMPLE=5s         between two samples; at most a 30th of DURATION
+  SINK=file         a file sink that rotates and compresses, and whose files are judged as the spool is; or none
   OUT=build/smoke   report.txt, samples.csv, plot.svg, lines.txt (each stream), agent.log
   AGENT=image       a container of IMAGE (log_capturer); program: a container of PROGRAM
                     (BIN/log_capturer) and its libraries; process: PROGRAM without a container
@@ -62,7 +63,9 @@ CHECKPOINTS=${CHECKPOINTS:-15}
 CONTAINERS=${CONTAINERS:-8}
 RATE=${RATE:-100}
 CHURN=${CHURN:-6}
+SINK=${SINK:-file}
 OUT=${OUT:-$HERE/../../build/smoke}
+[[ $SINK =~ ^(file|none)$ ]] || { echo "SINK: file or none" >&2 && exit 2; }
 [ "$DURATION" -ge 60 ] || { echo "DURATION: at least 60s" >&2 && exit 2; }
 [ "$SAMPLE" -le $((DURATION / 30)) ] || SAMPLE=$((DURATION / 30))
 
@@ -196,11 +199,19 @@ checkpoint() {
 
 minutes_of() { awk -v s="$1" 'BEGIN { printf "%.3g", s / 60 }'; }
 
+# The file sink rotates and compresses all the time, and keeps all: the judge reads them.
 write_config() {
+    local data=$LOAD_DATA
+    [ "$AGENT" != process ] || data=$T/data
     cat >"$T/config.yaml" <<END
 capture: {include: {name: ["$RUN_ID-load*", "$RUN_ID-churn*"]}}
 stream: {max_lifetime: ${ROTATE}s}
 output: {format: none}
+END
+    [ "$SINK" = file ] || return 0
+    cat >>"$T/config.yaml" <<END
+sinks:
+  archive: {type: file, path: "$data/archive/{container.name}.log", format: json, rotate_size: 1MiB, keep: 0, compress: gzip}
 END
 }
 
