@@ -5,8 +5,7 @@ ARGS ?=
 export JOBS FUZZ_SECONDS
 
 .DEFAULT_GOAL := build
-.PHONY: build run test test-newest bench fuzz lint format image up deb clean deps help
-.PHONY: build run test test-newest bench smoke smoke-faults fuzz lint format image up clean deps help
+.PHONY: build run test test-newest bench smoke smoke-faults fuzz lint format image up deb clean deps help
 
 build: ## the programs, in build/release/bin
 	@tools/install-deps.sh build
