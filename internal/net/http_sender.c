@@ -290,16 +290,20 @@ int http_sender_start(struct http_sender *sender, const struct http_sender_reque
     return 0;
 }
 
-static void drain(struct http_sender *sender)
+/* Whether anything has ended. */
+static bool drain(struct http_sender *sender)
 {
+    bool ended = false;
     int left;
     for (CURLMsg *message; (message = curl_multi_info_read(sender->multi, &left)) != NULL;) {
         struct request *request = NULL;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request);
         if (message->msg == CURLMSG_DONE && request != NULL) {
             finish(request, message->data.result);
+            ended = true;
         }
     }
+    return ended;
 }
 
 void http_sender_poll(struct http_sender *sender, int64_t timeout_ns, int wake_fd)
@@ -314,12 +318,11 @@ void http_sender_poll(struct http_sender *sender, int64_t timeout_ns, int wake_f
     struct curl_waitfd extra = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
     int64_t timeout_ms = (timeout_ns + NS_PER_MILLI - 1) / NS_PER_MILLI;
     (void)curl_multi_perform(sender->multi, &running);
-    drain(sender);
-    if (running > 0 && timeout_ms > 0) {
+    if (!drain(sender) && running > 0 && timeout_ms > 0) {
         (void)curl_multi_poll(sender->multi, &extra, wake_fd >= 0 ? 1 : 0,
                               timeout_ms > 60000 ? 60000 : (int)timeout_ms, NULL);
         (void)curl_multi_perform(sender->multi, &running);
-        drain(sender);
+        (void)drain(sender);
     }
 }
 
