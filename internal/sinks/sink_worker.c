@@ -134,6 +134,17 @@ static bool is_full(const struct sink *sink, const struct sink_lane *lane)
            lane->batch.count >= sink->settings->common.batch_lines;
 }
 
+static struct sink_lane *lane_of(const struct sink *sink, const struct sink_origin *origin,
+                                 const struct record *record)
+{
+    return &sink->lanes[(origin->hash + record->stream) % sink->lane_count];
+}
+
+static bool is_busy(const struct sink_lane *lane)
+{
+    return lane->range_count > 0 || lane->full;
+}
+
 /* Puts the item where it belongs; false when there is no room for it now. */
 static bool place_item(struct sink *sink)
 {
@@ -146,8 +157,8 @@ static bool place_item(struct sink *sink)
         metric_add(&sink->filtered, 1);
         return true;
     }
-    struct sink_lane *lane = &sink->lanes[(origin->hash + item->record.stream) % sink->lane_count];
-    if (lane->range_count > 0 || lane->full ||
+    struct sink_lane *lane = lane_of(sink, origin, &item->record);
+    if (is_busy(lane) ||
         sink_batch_add(&lane->batch, &(struct sink_record){.number = item->number,
                                                            .line_bytes_end = item->line_bytes,
                                                            .origin = origin,
@@ -457,9 +468,23 @@ static bool is_over(const struct sink *sink)
             (sink->caught_up && !holds_something(sink)));
 }
 
+/* Whether the item in hand could be placed now. */
+static bool has_room_for_item(const struct sink *sink)
+{
+    const struct spool_item *item = &sink->item;
+    const struct sink_origin *origin = sink->item_waits && item->segment == sink->segment &&
+                                               item->origin_id < sink->by_id_count
+                                           ? sink->by_id[item->origin_id]
+                                           : NULL;
+    return origin != NULL && !is_busy(lane_of(sink, origin, &item->record));
+}
+
 /* How long nothing will be due; at most `most`. */
 static int64_t time_left(const struct sink *sink, int64_t most)
 {
+    if (has_room_for_item(sink)) {
+        return 0;
+    }
     int64_t now_ns = monotonic_ns();
     int64_t left = most;
     for (size_t i = 0; i < sink->lane_count; i++) {
