@@ -42,76 +42,85 @@ static bool exists(int dir_fd, const char *name, struct stat *ret_info)
     return fstatat(dir_fd, name, ret_info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static bool number_exists(const struct file *file, unsigned number)
+static bool number_exists(int dir_fd, const struct file *file, unsigned number)
 {
     struct rotated names = {"", ""};
     struct stat info;
     make_names(file, number, &names);
-    return exists(file->dir_fd, names.plain, &info) || exists(file->dir_fd, names.gzip, &info);
+    return exists(dir_fd, names.plain, &info) || exists(dir_fd, names.gzip, &info);
 }
 
-static void remove_number(const struct file *file, unsigned number)
+static void remove_number(int dir_fd, const struct file *file, unsigned number)
 {
     struct rotated names = {"", ""};
     make_names(file, number, &names);
-    (void)unlinkat(file->dir_fd, names.plain, 0);
-    (void)unlinkat(file->dir_fd, names.gzip, 0);
+    (void)unlinkat(dir_fd, names.plain, 0);
+    (void)unlinkat(dir_fd, names.gzip, 0);
 }
 
-static int move_number(const struct file *file, unsigned number)
+static int move_number(int dir_fd, const struct file *file, unsigned number)
 {
     struct rotated from;
     struct rotated to;
     struct stat info;
     make_names(file, number, &from);
     make_names(file, number + 1, &to);
-    if (exists(file->dir_fd, from.gzip, &info)) {
-        (void)unlinkat(file->dir_fd, from.plain, 0); /* compressed whole before the kill */
-        return renameat(file->dir_fd, from.gzip, file->dir_fd, to.gzip) != 0 ? -errno : 0;
+    if (exists(dir_fd, from.gzip, &info)) {
+        (void)unlinkat(dir_fd, from.plain, 0); /* compressed whole before the kill */
+        return renameat(dir_fd, from.gzip, dir_fd, to.gzip) != 0 ? -errno : 0;
     }
-    return renameat(file->dir_fd, from.plain, file->dir_fd, to.plain) != 0 ? -errno : 0;
+    return renameat(dir_fd, from.plain, dir_fd, to.plain) != 0 ? -errno : 0;
 }
 
-static bool is_too_old(const struct file_store *store, const struct file *file, unsigned number)
+static bool is_too_old(const struct file_store *store, int dir_fd, const struct file *file,
+                       unsigned number)
 {
     struct rotated names = {"", ""};
     struct stat info;
     make_names(file, number, &names);
     return store->options.keep_age_ns > 0 &&
-           (exists(file->dir_fd, names.plain, &info) || exists(file->dir_fd, names.gzip, &info)) &&
+           (exists(dir_fd, names.plain, &info) || exists(dir_fd, names.gzip, &info)) &&
            time(NULL) - info.st_mtime > store->options.keep_age_ns / NS_PER_SECOND;
 }
 
 /* Makes room for a new `.1`. */
-static int shift(const struct file_store *store, const struct file *file)
+static int shift(const struct file_store *store, int dir_fd, const struct file *file)
 {
     uint64_t keep = store->options.keep;
     unsigned count = 0;
-    while (count < NUMBER_LIMIT && number_exists(file, count + 1)) {
+    while (count < NUMBER_LIMIT && number_exists(dir_fd, file, count + 1)) {
         count++;
     }
-    while (count > 0 && ((keep > 0 && count >= keep) || is_too_old(store, file, count))) {
-        remove_number(file, count--);
+    while (count > 0 && ((keep > 0 && count >= keep) || is_too_old(store, dir_fd, file, count))) {
+        remove_number(dir_fd, file, count--);
     }
     int rc = 0;
     for (unsigned number = count; rc == 0 && number > 0; number--) {
-        rc = move_number(file, number);
+        rc = move_number(dir_fd, file, number);
     }
     return rc;
 }
 
-int file_rotate(struct file_store *store, struct file *file)
+static int move_aside(const struct file_store *store, int dir_fd, const struct file *file)
 {
     struct rotated first = {"", ""};
-    file_shrink_finish(store, file);
-    int rc = shift(store, file);
+    int rc = shift(store, dir_fd, file);
     make_names(file, 1, &first);
-    if (rc == 0 && renameat(file->dir_fd, file_name(file), file->dir_fd, first.plain) != 0) {
+    if (rc == 0 && renameat(dir_fd, file_name(file), dir_fd, first.plain) != 0) {
         rc = -errno;
     }
-    if (rc == 0 && fsync(file->dir_fd) != 0) {
-        rc = -errno;
+    return rc == 0 && fsync(dir_fd) != 0 ? -errno : rc;
+}
+
+int file_rotate(struct file_store *store, struct file *file)
+{
+    file_shrink_finish(store, file);
+    int dir_fd = file_open_folder(store, file);
+    if (dir_fd < 0) {
+        return dir_fd;
     }
+    int rc = move_aside(store, dir_fd, file);
+    (void)close(dir_fd);
     if (rc != 0) {
         return rc;
     }

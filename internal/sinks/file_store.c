@@ -1,7 +1,6 @@
 /*
  * Writing. Lines are gathered per file, so that a batch of many containers costs one write for each
- * file. At most OPEN_LIMIT files are open; the one that was used longest ago is closed first. A file
- * that was quiet for COLD_NS leaves the table and the journal; when it comes back it begins with
+ * file. A file that was quiet for CLOSE_NS is closed; at most OPEN_LIMIT are open. One that was quiet for COLD_NS leaves the table and the journal; when it comes back it begins with
  * what it has then.
  */
 #include <errno.h>
@@ -19,6 +18,7 @@
 #include "sinks/file_private.h"
 
 #define OPEN_LIMIT 128
+#define CLOSE_NS (5 * NS_PER_SECOND)
 #define COLD_NS (600 * NS_PER_SECOND)
 #define COMPARE_BYTES 16384
 #define TAKEN_KEPT_BYTES 32768
@@ -53,7 +53,6 @@ static struct file *add_file(struct file_store *store, const char *path)
     if (file != NULL) {
         memcpy(file->path, path, size);
         file->fd = -1;
-        file->dir_fd = -1;
         list_init(&file->used);
         list_init(&file->touched);
         list_init(&file->to_shrink);
@@ -152,19 +151,41 @@ static void reconcile(struct file_store *store, struct file *file, const struct 
     file->rotated = false;
 }
 
-static void close_oldest(struct file_store *store)
+/* Those that are not written any more; the number of open files follows the containers that write. */
+static void close_idle(struct file_store *store)
 {
-    if (store->open_count >= OPEN_LIMIT) {
-        file_close(store, container_of(store->used.next, struct file, used));
+    int64_t now_ns = monotonic_ns();
+    while (!list_empty(&store->used)) {
+        struct file *oldest = container_of(store->used.next, struct file, used);
+        if (now_ns - oldest->used_ns < CLOSE_NS && store->open_count < OPEN_LIMIT) {
+            return;
+        }
+        file_close(store, oldest);
     }
+}
+
+static int open_in(int dir_fd, struct file *file, struct stat *ret_info)
+{
+    file->fd = openat(dir_fd, file_name(file), O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+                      FILE_MODE);
+    if (file->fd < 0) {
+        return -errno;
+    }
+    int rc = fstat(file->fd, ret_info) != 0 ? -errno : S_ISREG(ret_info->st_mode) ? 0 : -EINVAL;
+    if (rc != 0) {
+        (void)close(file->fd);
+        file->fd = -1;
+    }
+    return rc;
 }
 
 int file_open(struct file_store *store, struct file *file)
 {
     struct stat info = {0};
+    file->used_ns = monotonic_ns();
     if (file->fd >= 0) {
         /* Moved away or removed by somebody else: the path is begun again. */
-        if (fstatat(file->dir_fd, file_name(file), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+        if (fstatat(store->folder_fd, file->path, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
             info.st_ino == file->inode && (uint64_t)info.st_size >= file->bytes) {
             list_remove(&file->used);
             list_append(&store->used, &file->used);
@@ -172,31 +193,19 @@ int file_open(struct file_store *store, struct file *file)
         }
         file_close(store, file);
     }
-    close_oldest(store);
-    file->dir_fd = file_open_folder(store, file);
-    if (file->dir_fd < 0) {
-        int rc = file->dir_fd;
-        file->dir_fd = -1;
-        return rc;
+    close_idle(store);
+    int dir_fd = file_open_folder(store, file);
+    if (dir_fd < 0) {
+        return dir_fd;
     }
-    file->fd = openat(file->dir_fd, file_name(file),
-                      O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-    int rc = file->fd < 0 || fstat(file->fd, &info) != 0 ? -errno
-             : S_ISREG(info.st_mode)                     ? 0
-                                                         : -EINVAL;
-    if (rc != 0) {
-        if (file->fd >= 0) {
-            (void)close(file->fd);
-        }
-        (void)close(file->dir_fd);
-        file->fd = -1;
-        file->dir_fd = -1;
-        return rc;
+    int rc = open_in(dir_fd, file, &info);
+    (void)close(dir_fd);
+    if (rc == 0) {
+        reconcile(store, file, &info);
+        list_append(&store->used, &file->used);
+        store->open_count++;
     }
-    reconcile(store, file, &info);
-    list_append(&store->used, &file->used);
-    store->open_count++;
-    return 0;
+    return rc;
 }
 
 void file_close(struct file_store *store, struct file *file)
@@ -207,9 +216,7 @@ void file_close(struct file_store *store, struct file *file)
         }
         file->dirty = false;
         (void)close(file->fd);
-        (void)close(file->dir_fd);
         file->fd = -1;
-        file->dir_fd = -1;
         list_remove(&file->used);
         store->open_count--;
     }
@@ -430,7 +437,6 @@ static int open_touched(struct file_store *store, struct file **ret_file)
     for (struct list *link = store->touched.next; link != &store->touched; link = link->next) {
         struct file *file = container_of(link, struct file, touched);
         *ret_file = file;
-        file->used_ns = monotonic_ns();
         int rc = file_open(store, file);
         if (rc != 0) {
             return rc;
@@ -519,6 +525,7 @@ int file_store_settle(struct file_store *store, uint64_t next_record)
 
 bool file_store_work(struct file_store *store)
 {
+    close_idle(store);
     return file_shrink_step(store);
 }
 

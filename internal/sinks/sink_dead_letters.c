@@ -138,7 +138,7 @@ static char *decode_base64(const char *text, size_t *ret_bytes)
         for (size_t k = 0; k < 4; k++) {
             int digit = base64_digit(text[i + k]);
             bool pad = text[i + k] == '=' && i + 4 == size && k >= 2;
-            if (digit < 0 && !pad) {
+            if ((digit < 0 && !pad) || (pads > 0 && !pad)) {
                 free(bytes);
                 return NULL;
             }

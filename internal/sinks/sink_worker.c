@@ -482,7 +482,8 @@ static bool has_room_for_item(const struct sink *sink)
 /* How long nothing will be due; at most `most`. */
 static int64_t time_left(const struct sink *sink, int64_t most)
 {
-    if (has_room_for_item(sink)) {
+    bool reads_on = !sink->caught_up && !sink->item_waits && sink->reader_errno == 0;
+    if (reads_on || has_room_for_item(sink)) {
         return 0;
     }
     int64_t now_ns = monotonic_ns();
