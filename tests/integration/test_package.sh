@@ -41,6 +41,8 @@ if docker stack config --help >/dev/null 2>&1; then
 fi
 
 # ---- on a plain Debian: in, at work, out
+[ "${DOCKER_HOST:-unix:///var/run/docker.sock}" = unix:///var/run/docker.sock ] ||
+    t_skip "installing it was not tried: containers of $DOCKER_HOST may have no way to Debian's packages"
 t_need_docker
 base=${LOG_CAPTURER_BASE:-log_capturer-base:bookworm}
 [ "$(id -u)" = 0 ] || t_skip "not root: installing it was not tried"
