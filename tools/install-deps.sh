@@ -26,6 +26,11 @@ test  cmd:promtool           prometheus
 test  file:/bin/busybox      busybox-static
 test  cmd:docker             docker.io
 test  cmd:setarch            util-linux
+test  cmd:groff              groff-base
+test  cmd:zsh                zsh
+test  cmd:fish               fish
+test  cmd:python3            python3
+test  cmd:setpriv            util-linux
 dockerd cmd:dockerd          docker.io
 fuzz  cmd:clang              clang
 fuzz  file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev

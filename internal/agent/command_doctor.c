@@ -32,6 +32,8 @@ static const struct flag_row doctor_flags[] = {{.name = "output",
                                                CLIENT_URL_FLAG,
                                                {.name = NULL}};
 
+static int run_doctor(const struct command_line *line);
+
 const struct command doctor_command = {
     .name = "doctor",
     .summary = "look for what keeps lines from being captured",
@@ -42,7 +44,7 @@ const struct command doctor_command = {
     .flags = doctor_flags,
     .settings = true,
     .exit_status = "0 all fine, 1 something to mend, 2 usage",
-    .run = command_doctor,
+    .run = run_doctor,
 };
 
 /* ---- findings ---- */
@@ -161,7 +163,7 @@ static int examine(const struct config *config, const char *url, bool json)
     return rc == 0 && fine ? 0 : 1;
 }
 
-int command_doctor(const struct command_line *line)
+static int run_doctor(const struct command_line *line)
 {
     struct config_flag flags[COMMAND_FLAG_LIMIT];
     struct command_settings settings = {.flags = flags};

@@ -10,6 +10,8 @@
 
 static const struct flag_row health_flags[] = {CLIENT_URL_FLAG, {.name = NULL}};
 
+static int run_health(const struct command_line *line);
+
 const struct command health_command = {
     .name = "health",
     .summary = "ask the running agent whether its loop answers",
@@ -19,7 +21,7 @@ const struct command health_command = {
     .flags = health_flags,
     .settings = true,
     .exit_status = "0 the agent answers, 1 it does not, 2 usage",
-    .run = command_health,
+    .run = run_health,
 };
 
 static int ask(const char *url, struct error *error)
@@ -38,7 +40,7 @@ static int ask(const char *url, struct error *error)
     return rc;
 }
 
-int command_health(const struct command_line *line)
+static int run_health(const struct command_line *line)
 {
     char url[CLIENT_URL_SIZE];
     struct client_flags flags = {NULL};

@@ -4,23 +4,13 @@
 #include <string.h>
 
 #include "agent/agent.h"
-#include "agent/commands.h"
 #include "agent/config.h"
+#include "agent/flags.h"
 #include "sinks/sink_type.h"
 
 #ifndef LOG_CAPTURER_VERSION
 #define LOG_CAPTURER_VERSION "0.0.0"
 #endif
-
-static bool has_help(const struct command_line *line)
-{
-    for (int i = 1; i < line->argc; i++) {
-        if (strcmp(line->argv[i], "--help") == 0 || strcmp(line->argv[i], "-h") == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 int commands_load(const struct command_settings *settings, const struct command_line *line,
                   struct config_sources *ret_sources, struct config *ret_config)
@@ -44,46 +34,64 @@ int commands_load(const struct command_settings *settings, const struct command_
     return rc;
 }
 
-int command_run(const struct command_line *line)
+/* ---- run ---- */
+
+static int run_agent(const struct command_line *line)
 {
-    if (has_help(line)) {
-        (void)printf("usage: log_capturer run [FLAGS]\n\nCaptures every container of the local "
-                     "daemon, or of those configured, into the spool,\nprints the lines, and "
-                     "serves /metrics. SIGHUP reads the configuration again, SIGTERM ends it.\n\n");
-        commands_put_settings_help();
-        return 0;
-    }
     struct config_flag flags[COMMAND_FLAG_LIMIT];
     struct command_settings settings = {.flags = flags};
     struct config config;
     struct agent_options options = {.config = &config, .version = LOG_CAPTURER_VERSION};
-    int rc = commands_parse_settings(line, &settings);
-    rc = rc != 0 ? rc : commands_load(&settings, line, &options.sources, &config);
-    return rc != 0 ? rc : agent_run(&options);
+    int status;
+    if (!command_parse(&run_command, line, &settings, NULL, &status)) {
+        return status;
+    }
+    status = commands_load(&settings, line, &options.sources, &config);
+    return status != 0 ? status : agent_run(&options);
 }
 
-int command_check(const struct command_line *line)
+const struct command run_command = {
+    .name = "run",
+    .summary = "capture every container (the default)",
+    .description = "Captures every container of the local daemon, or of those configured, into the "
+                   "spool, prints the lines, and serves /metrics. SIGHUP reads the configuration "
+                   "again, SIGTERM ends it. The word run may be left out.",
+    .settings = true,
+    .exit_status = "0 ended by a signal and everything captured is durable, 1 trouble, 2 usage",
+    .run = run_agent,
+};
+
+/* ---- check ---- */
+
+static int run_check(const struct command_line *line)
 {
-    if (has_help(line)) {
-        (void)printf(
-            "usage: log_capturer check -c FILE [FLAGS]\n\nReads the configuration as run "
-            "would, and prints every error with its line and column.\nExit status: 0 fine, "
-            "1 errors, 2 usage.\n\n");
-        commands_put_settings_help();
-        return 0;
-    }
     struct config_flag flags[COMMAND_FLAG_LIMIT];
     struct command_settings settings = {.flags = flags};
     struct config_sources sources;
     struct config config;
-    int rc = commands_parse_settings(line, &settings);
-    rc = rc != 0 ? rc : commands_load(&settings, line, &sources, &config);
-    if (rc == 0) {
+    int status;
+    if (!command_parse(&check_command, line, &settings, NULL, &status)) {
+        return status;
+    }
+    status = commands_load(&settings, line, &sources, &config);
+    if (status == 0) {
         (void)printf("%s: fine\n", settings.file != NULL ? settings.file : "defaults");
         config_finish(&config);
     }
-    return rc;
+    return status;
 }
+
+const struct command check_command = {
+    .name = "check",
+    .summary = "check a configuration file",
+    .description = "Reads the configuration as run would, and prints every error with its line and "
+                   "column.",
+    .settings = true,
+    .exit_status = "0 fine, 1 errors, 2 usage",
+    .run = run_check,
+};
+
+/* ---- options ---- */
 
 /* "a|b" as words: a bar would end the table's cell. */
 static void put_choices(const char *choices)
@@ -146,12 +154,11 @@ static void put_sinks(void)
     }
 }
 
-int command_options(const struct command_line *line)
+static int run_options(const struct command_line *line)
 {
-    if (has_help(line)) {
-        (void)printf("usage: log_capturer options\n\nPrints every option, its default and what it "
-                     "does, as Markdown.\n");
-        return 0;
+    int status;
+    if (!command_parse(&options_command, line, NULL, NULL, &status)) {
+        return status;
     }
     (void)printf("# Options\n\nPrinted by `log_capturer options`. The file is YAML: `spool.limit` "
                  "is `spool: {limit: 2GiB}`.\nDurations are written `90s`, `20ms`, `7d`; sizes "
@@ -178,9 +185,28 @@ int command_options(const struct command_line *line)
     return 0;
 }
 
-int command_version(const struct command_line *line)
+const struct command options_command = {
+    .name = "options",
+    .summary = "list every option as a page of Markdown",
+    .description = "Prints every option, its default and what it does, as Markdown.",
+    .run = run_options,
+};
+
+/* ---- version ---- */
+
+static int run_version(const struct command_line *line)
 {
-    (void)line;
+    int status;
+    if (!command_parse(&version_command, line, NULL, NULL, &status)) {
+        return status;
+    }
     (void)printf("log_capturer %s\n", LOG_CAPTURER_VERSION);
     return 0;
 }
+
+const struct command version_command = {
+    .name = "version",
+    .summary = "print the version",
+    .description = "Prints the version.",
+    .run = run_version,
+};

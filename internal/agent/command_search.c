@@ -70,6 +70,8 @@ static const struct flag_row search_flags[] = {
     {.name = "until", .value = "T", .help = "not after this time", .set = set_until},
     {.name = NULL}};
 
+static int run_search(const struct command_line *line);
+
 const struct command search_command = {
     .name = "search",
     .summary = "find captured lines, agent running or not",
@@ -81,7 +83,7 @@ const struct command search_command = {
     .after = QUERY_FORMATS_HELP,
     .exit_status = "0 something matched, 1 nothing did, 2 trouble",
     .set_operand = set_text,
-    .run = command_search,
+    .run = run_search,
 };
 
 static int handle_match(const struct spool_item *item, void *data)
@@ -93,7 +95,7 @@ static int handle_match(const struct spool_item *item, void *data)
     return rc == 0 && search->out.size >= OUT_BYTES ? command_write(&search->out) : rc;
 }
 
-int command_search(const struct command_line *line)
+static int run_search(const struct command_line *line)
 {
     struct search search = {.dir = "/var/lib/log_capturer"};
     struct error error = {""};

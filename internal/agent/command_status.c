@@ -71,6 +71,8 @@ static const struct flag_row status_flags[] = {
     CLIENT_URL_FLAG,
     {.name = NULL}};
 
+static int run_status(const struct command_line *line);
+
 const struct command status_command = {
     .name = "status",
     .summary = "show what the running agent does",
@@ -79,7 +81,7 @@ const struct command status_command = {
     .flags = status_flags,
     .settings = true,
     .exit_status = "0 the agent is ready, 1 it is not or does not answer, 2 usage",
-    .run = command_status,
+    .run = run_status,
 };
 
 /* ---- looking ---- */
@@ -277,7 +279,7 @@ static int show(struct status *status, const char *url)
     return rc == 0 || rc == -EPIPE ? exit_status : 1;
 }
 
-int command_status(const struct command_line *line)
+static int run_status(const struct command_line *line)
 {
     struct status status = {.terminal = isatty(STDOUT_FILENO) == 1};
     char url[CLIENT_URL_SIZE];

@@ -58,6 +58,8 @@ static const struct flag_row tail_flags[] = {
     CLIENT_URL_FLAG,
     {.name = NULL}};
 
+static int run_tail(const struct command_line *line);
+
 const struct command tail_command = {
     .name = "tail",
     .summary = "follow captured lines from the running agent",
@@ -71,7 +73,7 @@ const struct command tail_command = {
     .after = QUERY_FORMATS_HELP,
     .exit_status = "0 ended by a signal or by the reader, 1 no agent, 2 usage",
     .set_operand = set_text,
-    .run = command_tail,
+    .run = run_tail,
 };
 
 static void say(const char *text, const char *url)
@@ -293,7 +295,7 @@ static int run(struct tail *tail, const char *url)
     return rc != 0 ? 1 : tail->status;
 }
 
-int command_tail(const struct command_line *line)
+static int run_tail(const struct command_line *line)
 {
     struct tail tail = {.lines = 10};
     struct error error;

@@ -4,10 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/config.h"
-#include "base/buf.h"
 #include "base/str.h"
 
 #define HELP_COLUMNS 96
@@ -105,6 +103,13 @@ static const struct flag_row *find_row(const struct flag_row *rows, const char *
         }
     }
     return NULL;
+}
+
+bool command_has_flag(const struct command *command, const char *name)
+{
+    char flag[64];
+    (void)snprintf(flag, sizeof(flag), "--%s", name);
+    return find_row(command->flags, flag) != NULL;
 }
 
 static void split(const char *text, struct argument *ret_argument)
@@ -219,20 +224,6 @@ bool command_parse(const struct command *command, const struct command_line *lin
     return *ret_status == 0;
 }
 
-int command_write(struct buf *out)
-{
-    size_t done = 0;
-    while (done < out->size) {
-        ssize_t n = write(STDOUT_FILENO, out->data + done, out->size - done);
-        if (n < 0 && errno != EINTR) {
-            return -errno;
-        }
-        done += n > 0 ? (size_t)n : 0;
-    }
-    buf_clear(out);
-    return 0;
-}
-
 /* ---- help ---- */
 
 /* Fills lines up to HELP_COLUMNS; the cursor stands at `column`, later lines begin at `indent`. */
@@ -288,13 +279,13 @@ static void put_flags(const struct flag_row *rows)
     }
 }
 
-static void put_settings(void)
+void command_put_settings(const struct command *command)
 {
     put_flags(settings_flags);
     for (const struct option_row *row = option_rows; row->path != NULL; row++) {
         char left[96];
         char help[512];
-        if (row->flag != NULL) {
+        if (row->flag != NULL && !command_has_flag(command, row->flag)) {
             (void)snprintf(left, sizeof(left), "--%s %s", row->flag,
                            row->choices != NULL ? row->choices : "VALUE");
             (void)snprintf(help, sizeof(help), "%s (default: %s)", row->help,
@@ -313,9 +304,11 @@ static void put_settings(void)
 void command_put_help(const struct command *command)
 {
     bool has_flags = command->settings || (command->flags != NULL && command->flags->name != NULL);
-    (void)printf("usage: log_capturer %s%s%s%s\n\n", command->name, has_flags ? " [FLAGS]" : "",
-                 command->operand != NULL ? " " : "",
-                 command->operand != NULL ? command->operand : "");
+    (void)printf("usage: log_capturer %s%s", command->name, has_flags ? " [FLAGS]" : "");
+    if (command->operand != NULL) {
+        (void)printf(command->operand_needed ? " %s" : " [%s]", command->operand);
+    }
+    (void)printf("\n\n");
     put_wrapped(command->description, 0, 0);
     (void)printf("%s", has_flags || command->operand != NULL ? "\n" : "");
     put_flags(command->flags);
@@ -323,7 +316,7 @@ void command_put_help(const struct command *command)
         put_row(command->operand, command->operand_help);
     }
     if (command->settings) {
-        put_settings();
+        command_put_settings(command);
     }
     if (command->after != NULL) {
         (void)printf("\n");

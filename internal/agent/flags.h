@@ -32,7 +32,8 @@ struct command {
     const char *description; /* paragraphs, with an empty line between */
     const char *operand;     /* "TEXT", or NULL when it takes none */
     const char *operand_help;
-    const char *operand_choices;
+    const char *operand_choices; /* words with '|' between, or NULL */
+    bool operand_needed;
     const struct flag_row *flags; /* or NULL */
     bool settings;                /* takes the configuration's flags as well */
     const char *after;            /* paragraphs behind the flags, or NULL */
@@ -51,9 +52,14 @@ extern const struct flag_row settings_flags[];
 bool command_parse(const struct command *command, const struct command_line *line,
                    struct command_settings *settings, void *target, int *ret_status);
 void command_put_help(const struct command *command);
+/* Whether the command has this flag of its own; it then hides one of the configuration's. */
+bool command_has_flag(const struct command *command, const char *name);
+/* The part about the configuration's flags, as the command takes them. */
+void command_put_settings(const struct command *command);
 
-extern const struct command health_command;
-extern const struct command doctor_command;
-extern const struct command search_command;
-extern const struct command tail_command;
-extern const struct command status_command;
+/* Every command, in the order of help; ends with NULL. */
+extern const struct command *const commands_all[];
+
+extern const struct command run_command, search_command, tail_command, status_command,
+    doctor_command, health_command, check_command, options_command, man_command, completion_command,
+    version_command;
