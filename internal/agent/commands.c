@@ -10,10 +10,19 @@
 #include "agent/flags.h"
 #include "base/buf.h"
 
-const struct command *const commands_all[] = {
-    &run_command,    &search_command,     &tail_command,    &status_command,
-    &doctor_command, &health_command,     &check_command,   &options_command,
-    &man_command,    &completion_command, &version_command, NULL};
+const struct command *const commands_all[] = {&run_command,
+                                              &search_command,
+                                              &tail_command,
+                                              &status_command,
+                                              &replay_command,
+                                              &doctor_command,
+                                              &health_command,
+                                              &check_command,
+                                              &options_command,
+                                              &man_command,
+                                              &completion_command,
+                                              &version_command,
+                                              NULL};
 
 static void put_help(void)
 {

@@ -61,5 +61,5 @@ void command_put_settings(const struct command *command);
 extern const struct command *const commands_all[];
 
 extern const struct command run_command, search_command, tail_command, status_command,
-    doctor_command, health_command, check_command, options_command, man_command, completion_command,
-    version_command;
+    doctor_command, health_command, replay_command, check_command, options_command, man_command,
+    completion_command, version_command;

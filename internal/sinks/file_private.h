@@ -18,7 +18,6 @@ struct file {
     struct list
         to_shrink; /* in store->to_shrink, while its newest rotated file is to be compressed */
     int fd;        /* -1: not open */
-    int dir_fd;    /* of its folder, together with fd */
     uint64_t inode;
     uint64_t bytes; /* accounted for */
     uint64_t end;   /* of the file */
