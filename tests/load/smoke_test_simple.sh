@@ -218,7 +218,7 @@ END
 describe() {
     say "log_capturer smoke test: $((DURATION / 60)) min $((DURATION % 60)) s behind $WARMUP s of warm-up, $CHECKPOINTS checkpoints"
     say "load: $CONTAINERS containers of $RATE lines/s, $CHURN that come and go, inspect each $INSPECT_EVERY s," \
-        "streams rotated each $ROTATE s"
+        "streams rotated each $ROTATE s, sink: $SINK"
     say "agent: $AGENT${LOAD_CONTAINER:+, container $LOAD_CONTAINER}; dockerd $(docker version -f '{{.Server.Version}}')," \
         "Linux $(uname -r), $(nproc) processors, load before: $(cut -d' ' -f1 /proc/loadavg)"
 }
