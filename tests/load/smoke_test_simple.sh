@@ -227,6 +227,7 @@ describe() {
 
 smoke_end() {
     local rc=$1
+    trap '' INT TERM HUP # nothing stays behind
     set +e
     load_agent_log >"$OUT/agent.log" 2>/dev/null
     touch "$T/stop"

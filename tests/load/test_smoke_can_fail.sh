@@ -12,7 +12,7 @@ trap 'faults_end $?' EXIT
 
 faults_end() {
     set +e
-    jobs -p | xargs -r kill -TERM 2>/dev/null
+    [ "$1" -eq 0 ] || jobs -p | xargs -r kill -TERM 2>/dev/null
     wait # each removes its containers
     t_end "$1"
 }
