@@ -30,7 +30,11 @@ load_agent_prepare() {
         IMAGE=$LOAD_OWN_IMAGE
         load_make_image "$PROGRAM" "$IMAGE"
         ;;
-    process) [ -x "$PROGRAM" ] || fail "no program $PROGRAM" ;;
+    process)
+        [ -x "$PROGRAM" ] || fail "no program $PROGRAM"
+        mkdir "$T/bin"
+        ln -s "$(realpath "$PROGRAM")" "$T/bin/log_capturer"
+        ;;
     *) fail "AGENT is image, program or process, not '$AGENT'" ;;
     esac
 }
