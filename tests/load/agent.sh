@@ -97,18 +97,15 @@ load_agent_log() {
     fi
 }
 
-# load_agent_end: SIGTERM; prints the exit code.
+# load_agent_end: SIGTERM; sets AGENT_STATUS. Not in a subshell: only its parent can wait for a process.
 load_agent_end() {
-    if [ "$AGENT" = process ]; then
-        if kill -TERM "$AGENT_PID" 2>/dev/null; then
-            agent_wait 30
-        else
-            AGENT_STATUS=ended
-        fi
-        echo "$AGENT_STATUS"
-    else
+    if [ "$AGENT" != process ]; then
         docker stop -t 30 "$LOAD_CONTAINER" >/dev/null
-        docker inspect -f '{{.State.ExitCode}}' "$LOAD_CONTAINER"
+        AGENT_STATUS=$(docker inspect -f '{{.State.ExitCode}}' "$LOAD_CONTAINER")
+    elif kill -TERM "$AGENT_PID" 2>/dev/null; then
+        agent_wait 30
+    else
+        AGENT_STATUS=ended
     fi
 }
 

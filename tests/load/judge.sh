@@ -134,7 +134,8 @@ judge() {
     judge_resources
     judge_service
     judge_load
-    criterion exit_code "$(load_agent_end)" '' = 0 "of the agent after SIGTERM"
+    load_agent_end
+    criterion exit_code "$AGENT_STATUS" '' = 0 "of the agent after SIGTERM"
     judge_lines spool load_search
     if [ "$SINK" = file ]; then
         load_archive_fetch
