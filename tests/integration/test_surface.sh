@@ -20,7 +20,7 @@ run_fails() {
 run_fails 0 '^log_capturer [0-9]+\.[0-9]+\.[0-9]+' "$AGENT" version
 run_fails 0 '^log_capturer [0-9]+\.[0-9]+\.[0-9]+' "$AGENT" --version
 run_fails 0 '^usage: ' "$AGENT" --help
-for command in run search check options; do
+for command in run search tail status doctor health check options man completion version; do
     run_fails 0 "^usage: log_capturer $command" "$AGENT" $command --help
 done
 run_fails 2 "no command 'rnu'" "$AGENT" rnu
@@ -59,7 +59,7 @@ run_fails 1 'c.yaml:2' "$AGENT" check -c "$T/c.yaml" --set log.level=info
 
 # ---- every option is in `options`, and its environment variable is read
 "$AGENT" options >"$T/options"
-names=$(sed -n 's/^| `\([a-z_.]*\)`.*/\1/p' "$T/options")
+names=$(sed '/^# Sinks/,$d' "$T/options" | sed -n 's/^| `\([a-z_.]*\)`.*/\1/p')
 assert_ge "$(wc -l <<<"$names")" 30 "number of options"
 while read -r name; do
     variable=LOG_CAPTURER_$(tr 'a-z.' 'A-Z_' <<<"$name")
