@@ -20,17 +20,10 @@
 
 #define MIB ((size_t)1024 * 1024)
 
-static const int64_t times[] = {0,
-                                1,
-                                -1,
-                                -999999999,
-                                -1000000000,
-                                -1000000001,
-                                999999999,
-                                1000000000,
-                                INT64_C(1790000000123456789),
-                                INT64_MAX,
-                                INT64_MIN};
+static const int64_t times[] = {0,          1,           -1,
+                                -999999999, -1000000000, -1000000001,
+                                999999999,  1000000000,  INT64_C(1790000000123456789),
+                                INT64_MAX,  INT64_MIN};
 #define TIMES (sizeof(times) / sizeof(times[0]))
 
 /* ---- the encoder alone ---- */
@@ -143,13 +136,12 @@ static void lines_of_any_bytes_are_kept(void **state)
     }
     const struct loki_stream stream = {"{a=\"b\"}", NULL, 0};
     const struct loki_entry entries[] = {
-        {0, 1, "", 0},           {0, 1, NULL, 0},       {0, 2, "\0", 1},
-        {0, 2, "a\0b", 3},       {0, 3, all, 256},      {0, 4, "\xff\xfe\xc3", 3},
-        {0, 5, big, 127},        {0, 5, big, 128},      {0, 5, big, 16383},
-        {0, 5, big, 16384},      {0, 6, big, MIB - 1},  {0, 6, big, MIB},
-        {0, 6, big, MIB + 1},    {0, 7, "\n\r\t\\\"", 5}};
-    check_request(
-        &(struct loki_request){&stream, 1, entries, sizeof(entries) / sizeof(entries[0])}, "");
+        {0, 1, "", 0},        {0, 1, NULL, 0},           {0, 2, "\0", 1},      {0, 2, "a\0b", 3},
+        {0, 3, all, 256},     {0, 4, "\xff\xfe\xc3", 3}, {0, 5, big, 127},     {0, 5, big, 128},
+        {0, 5, big, 16383},   {0, 5, big, 16384},        {0, 6, big, MIB - 1}, {0, 6, big, MIB},
+        {0, 6, big, MIB + 1}, {0, 7, "\n\r\t\\\"", 5}};
+    check_request(&(struct loki_request){&stream, 1, entries, sizeof(entries) / sizeof(entries[0])},
+                  "");
     free(big);
 }
 
@@ -235,9 +227,12 @@ static void check_label(const char *value, const char *wanted)
 static void label_values_come_back_as_they_were(void **state)
 {
     (void)state;
-    static const char *const values[] = {"",        "plain",      "\"",        "\\",
-                                         "\\n",     "a\nb",       "\"}, {x=\"", "tab\tand\rreturn",
-                                         "\xc3\xa4", "\xf0\x9f\x90\xb3", "`backquote'"};
+    static const char *const values[] = {"",           "plain",
+                                         "\"",         "\\",
+                                         "\\n",        "a\nb",
+                                         "\"}, {x=\"", "tab\tand\rreturn",
+                                         "\xc3\xa4",   "\xf0\x9f\x90\xb3",
+                                         "`backquote'"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         check_label(values[i], values[i]);
     }
@@ -348,11 +343,9 @@ static struct got encode_one(struct bench *bench, const struct record_origin *vi
         origin->wanted[RECORD_STDERR] = true;
         assert_int_equal(loki_sink.prepare(bench->sink, origin), 0);
     }
-    struct sink_record record = {.origin = origin,
-                                 .record = {.time_ns = 1,
-                                            .stream = (uint8_t)stream,
-                                            .line = "x",
-                                            .line_bytes = 1}};
+    struct sink_record record = {
+        .origin = origin,
+        .record = {.time_ns = 1, .stream = (uint8_t)stream, .line = "x", .line_bytes = 1}};
     buf_init(&out, 0);
     assert_int_equal(loki_sink.encode(bench->sink, &(struct sink_slice){&record, 1}, &out), 0);
     assert_int_equal(push_request_read(out.data, out.size, add_entry, &got), 0);
@@ -502,10 +495,9 @@ static void snappy_is_snappy(void **state)
 
 static enum sink_verdict judge(int rc, int status, const char *body)
 {
-    return loki_sink.judge(NULL, &(struct sink_response){.rc = rc,
-                                                         .status = status,
-                                                         .body = body,
-                                                         .body_bytes = strlen(body)});
+    return loki_sink.judge(
+        NULL, &(struct sink_response){
+                  .rc = rc, .status = status, .body = body, .body_bytes = strlen(body)});
 }
 
 /* Texts as Loki 3.5 writes them (pkg/validation/validate.go, pkg/distributor, pkg/ingester). */

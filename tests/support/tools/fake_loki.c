@@ -309,10 +309,10 @@ static bool read_head(struct connection *connection)
 {
     const char *end;
     while ((end = memmem(connection->head, connection->used, "\r\n\r\n", 4)) == NULL) {
-        ssize_t n = connection->used == HEAD_MAX ? 0
-                                                 : recv(connection->fd,
-                                                        connection->head + connection->used,
-                                                        HEAD_MAX - connection->used, 0);
+        ssize_t n = connection->used == HEAD_MAX
+                        ? 0
+                        : recv(connection->fd, connection->head + connection->used,
+                               HEAD_MAX - connection->used, 0);
         if (n <= 0) {
             return false;
         }
@@ -602,7 +602,7 @@ static void *serve(void *data)
     while (good && read_request(connection)) {
         (void)pthread_mutex_lock(&fake.lock);
         good = strncmp(connection->target, "/_fake/", 7) == 0 ? handle_control(connection)
-                                                             : handle_push(connection);
+                                                              : handle_push(connection);
         (void)pthread_mutex_unlock(&fake.lock);
         free(connection->body);
         connection->body = NULL;
