@@ -179,6 +179,27 @@ static int open_in(int dir_fd, struct file *file, struct stat *ret_info)
     return rc;
 }
 
+static int open_by_path(const struct file_store *store, struct file *file, struct stat *ret_info)
+{
+    int dir_fd = file_open_folder(store, file);
+    if (dir_fd < 0) {
+        return dir_fd;
+    }
+    int rc = open_in(dir_fd, file, ret_info);
+    (void)close(dir_fd);
+    return rc;
+}
+
+/* The folder was removed: it is made again. */
+static void renew_folder(struct file_store *store)
+{
+    int fd = make_folder(store->options.folder);
+    if (fd >= 0) {
+        (void)close(store->folder_fd);
+        store->folder_fd = fd;
+    }
+}
+
 int file_open(struct file_store *store, struct file *file)
 {
     struct stat info = {0};
@@ -194,12 +215,11 @@ int file_open(struct file_store *store, struct file *file)
         file_close(store, file);
     }
     close_idle(store);
-    int dir_fd = file_open_folder(store, file);
-    if (dir_fd < 0) {
-        return dir_fd;
+    int rc = open_by_path(store, file, &info);
+    if (rc == -ENOENT) {
+        renew_folder(store);
+        rc = open_by_path(store, file, &info);
     }
-    int rc = open_in(dir_fd, file, &info);
-    (void)close(dir_fd);
     if (rc == 0) {
         reconcile(store, file, &info);
         list_append(&store->used, &file->used);
@@ -459,16 +479,6 @@ static void forget_taken(struct file *file)
     }
 }
 
-/* The folder was removed: it is made again for the next attempt. */
-static void renew_folder(struct file_store *store)
-{
-    int fd = make_folder(store->options.folder);
-    if (fd >= 0) {
-        (void)close(store->folder_fd);
-        store->folder_fd = fd;
-    }
-}
-
 int file_store_write(struct file_store *store, struct error *error)
 {
     struct file *file = NULL;
@@ -482,9 +492,6 @@ int file_store_write(struct file_store *store, struct error *error)
         }
         list_remove(&next->touched);
         forget_taken(next);
-    }
-    if (rc == -ENOENT) {
-        renew_folder(store);
     }
     if (rc != 0) {
         error_set(error, "%s%s: %s", store->options.folder, file != NULL ? file->path : "",

@@ -459,6 +459,11 @@ int live_tail_answer(struct live_tail *live_tail, const struct httpd_request *re
         tail_free(tail);
         return rc == -EINVAL ? put_error(response, 400, error.text) : rc;
     }
+    struct spool_status status;
+    spool_status(live_tail->options.spool, &status);
+    if (tail->from > status.records) { /* of another spool: from now on */
+        tail->from = status.records;
+    }
     rc = begin(tail);
     if (rc != 0) {
         tail_free(tail);

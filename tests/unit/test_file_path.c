@@ -267,9 +267,10 @@ static void a_name_that_rotation_would_give_is_not_another_containers(void **sta
 /* ---- the journal ---- */
 
 static const struct file_journal_entry entries[] = {
-    {1, 0, 0, 0, "a"},
-    {UINT64_MAX, UINT64_MAX, UINT64_MAX, INT64_MAX, "b/c.log"},
-    {77, 1234, 99, 1795236060, "with space.log"}};
+    {1, 0, 0, 0, "a", true},
+    {UINT64_MAX, UINT64_MAX, UINT64_MAX, INT64_MAX, "b/c.log", true},
+    {77, 1234, 99, 1795236060, "with space.log", true}};
+#define FOLDER "/var/log/archive/"
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
 struct found {
@@ -285,7 +286,7 @@ static int take(const struct file_journal_entry *entry, void *data)
         const struct file_journal_entry *want = &entries[found->count];
         found->equal = found->equal && entry->inode == want->inode && entry->bytes == want->bytes &&
                        entry->next_record == want->next_record && entry->begun_s == want->begun_s &&
-                       strcmp(entry->path, want->path) == 0;
+                       entry->same_folder && strcmp(entry->path, want->path) == 0;
     }
     found->count++;
     return found->give;
@@ -309,7 +310,7 @@ static void store_entries(const char *path)
 {
     struct buf text;
     buf_init(&text, 0);
-    int rc = file_journal_begin(&text);
+    int rc = file_journal_begin(&text, FOLDER);
     for (size_t i = 0; i < ENTRIES; i++) {
         rc = rc != 0 ? rc : file_journal_add(&text, &entries[i]);
     }
@@ -325,10 +326,10 @@ static void the_journal_gives_back_what_it_was_given(void **state)
     struct error error = {""};
     struct found found = {.equal = true};
     make_path(path, sizeof(path));
-    assert_int_equal(file_journal_read(path, take, &found, &error), -ENOENT);
+    assert_int_equal(file_journal_read(path, FOLDER, take, &found, &error), -ENOENT);
     store_entries(path);
     store_entries(path); /* over the present one */
-    assert_int_equal(file_journal_read(path, take, &found, &error), 0);
+    assert_int_equal(file_journal_read(path, FOLDER, take, &found, &error), 0);
     assert_int_equal(found.count, ENTRIES);
     assert_true(found.equal);
     remove_path(path);
@@ -342,7 +343,7 @@ static void an_error_of_the_caller_ends_the_reading(void **state)
     struct found found = {.equal = true, .give = -ENOMEM};
     make_path(path, sizeof(path));
     store_entries(path);
-    assert_int_equal(file_journal_read(path, take, &found, &error), -ENOMEM);
+    assert_int_equal(file_journal_read(path, FOLDER, take, &found, &error), -ENOMEM);
     assert_int_equal(found.count, 1);
     remove_path(path);
 }
@@ -369,7 +370,7 @@ static void expect_damaged(const char *path, const char *what, size_t at)
 {
     struct error error = {""};
     struct found found = {.equal = true};
-    int rc = file_journal_read(path, take, &found, &error);
+    int rc = file_journal_read(path, FOLDER, take, &found, &error);
     if (rc != -EINVAL || found.count != 0 || error.text[0] == '\0') {
         fail_msg("%s at %zu: %d, %zu entries", what, at, rc, found.count);
     }
@@ -414,7 +415,7 @@ static void a_line_that_is_no_entry_is_damage(void **state)
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         struct buf text;
         buf_init(&text, 0);
-        assert_int_equal(file_journal_begin(&text), 0);
+        assert_int_equal(file_journal_begin(&text, FOLDER), 0);
         assert_int_equal(buf_append_str(&text, lines[i]), 0);
         assert_int_equal(file_journal_store(&text, path), 0);
         buf_finish(&text);
