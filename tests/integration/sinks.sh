@@ -78,7 +78,8 @@ dead_letters() {
 
 # config <<EOF: the file that agents are started with (-c "$T/config.yaml").
 config() {
-    cat >"$T/config.yaml"
+    cat >"$T/config.new"
+    mv "$T/config.new" "$T/config.yaml" # an agent never reads half of it
 }
 
 # reload: SIGHUP, and waits until it is taken.

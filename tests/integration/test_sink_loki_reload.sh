@@ -36,7 +36,7 @@ fake "rate?rate=2000" >/dev/null
 
 # ---- changed again and again
 for options in "batch_lines: 100" "batch_lines: 100, concurrency: 8" "batch_age: 5s" \
-    "batch_age: 0s, batch_size: 4KiB" "concurrency: 1" "structured_metadata: false"; do
+    "batch_age: 0s, batch_size: 4KiB" "concurrency: 1"; do
     sinks "$A, $options}"
     reload
     wait_until 10 "a runs again with $options" sink_is a running
@@ -44,12 +44,12 @@ done
 arrived /a
 
 # ---- another beside it: it takes all from the beginning; a goes on undisturbed
-sinks "$A, structured_metadata: false}" "b: {$LOKI, url: '$URL/b'}"
+sinks "$A, concurrency: 1}" "b: {$LOKI, url: '$URL/b'}"
 reload
 arrived /b
 arrived /a
 # ---- it goes, lines come, it is back where it was
-sinks "$A, structured_metadata: false}"
+sinks "$A, concurrency: 1}"
 reload
 no_b() { [ -z "$(sink_status b state)" ]; }
 wait_until 10 "b is gone" no_b
@@ -81,24 +81,37 @@ wait_until 10 "it is refused" metric_eq log_capturer_config_reload_failures_tota
 arrived /c
 
 # ---- changed and removed while the target hangs: nothing missing, nothing twice
+sinks "$A, concurrency: 1}"
+reload
+wait_until 10 "a runs" sink_is a running
 loki "mode?name=hang" >/dev/null
-sinks "$A, batch_lines: 33}"
+sinks "$A, concurrency: 1, batch_lines: 33}"
 reload
 wait_until 10 "lines wait" sink_lag_ge a 1000
-sinks "$A, batch_lines: 44}"
+sinks "$A, concurrency: 1, batch_lines: 44}"
 reload
 loki "mode?name=normal" >/dev/null
 wait_until 20 "a runs" sink_is a running
 arrived /a
 no_surprises
 
-# ---- moved to another target while its own is dead
+# ---- changed while the target is not there
 loki "answer?status=404" >/dev/null
 wait_until 10 "denied" sink_is a denied
-sinks "$A, batch_lines: 55}"
+sinks "$A, concurrency: 1, batch_lines: 55}"
 reload
 wait_until 10 "still denied" sink_is a denied
 loki answer >/dev/null
+arrived /a
+
+# ---- lanes: one has delivered, another is refused, the sink is changed
+for ((i = 0; i < 5; i++)); do
+    sinks "$A, concurrency: 4, batch_lines: $((i + 20)), batch_age: 50ms}"
+    reload
+    wait_until 10 "a runs" sink_is a running
+    loki "answer?status=503&count=1" >/dev/null
+    wait_until 10 "a retries or has" loki_stat_ge '.answers["503"]' $((i + 1))
+done
 arrived /a
 fake "rate?rate=0" >/dev/null
 arrived /a
