@@ -167,8 +167,7 @@ static void *run_server(void *data)
 static int start_server(void **state)
 {
     (void)state;
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     pthread_t thread;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -333,8 +332,7 @@ static void answers_say_how_it_went(void **state)
 static void a_request_takes_no_longer_than_its_timeout(void **state)
 {
     (void)state;
-    struct http_sender *sender = create(
-        &(struct http_sender_options){.timeout_ns = SECOND_NS / 2});
+    struct http_sender *sender = create(&(struct http_sender_options){.timeout_ns = SECOND_NS / 2});
     int64_t from = now_ns();
     struct got got = ask(sender, "/hang", "x");
     assert_int_equal(got.rc, -ETIMEDOUT);
@@ -393,8 +391,7 @@ static void sockets_are_counted_back_to_none(void **state)
 {
     (void)state;
     static const char *const paths[] = {"/ok", "/close", "/half", "/garbage", "/hang"};
-    struct http_sender *sender = create(
-        &(struct http_sender_options){.timeout_ns = SECOND_NS / 2});
+    struct http_sender *sender = create(&(struct http_sender_options){.timeout_ns = SECOND_NS / 2});
     struct got got[15];
     for (size_t i = 0; i < 15; i++) {
         start(sender, paths[i % 5], "x", &got[i]);
@@ -466,8 +463,8 @@ static void a_password_may_be_any_text(void **state)
     write_secret("pa:ss wo\xc3\xb6rd\n", 0600);
     struct http_sender *sender = create(
         &(struct http_sender_options){.username = "me", .password_file = secret_path});
-    assert_non_null(strstr(ask(sender, "/head", "x").body,
-                           "\r\nAuthorization: Basic bWU6cGE6c3Mgd2/DtnJk"));
+    assert_non_null(
+        strstr(ask(sender, "/head", "x").body, "\r\nAuthorization: Basic bWU6cGE6c3Mgd2/DtnJk"));
     http_sender_destroy(sender);
 }
 
