@@ -59,6 +59,10 @@ static int read_secret(const char *path, char *ret_text, size_t text_bytes, stru
     }
     ssize_t n = read(fd, ret_text, text_bytes - 1);
     (void)close(fd);
+    if (n == (ssize_t)text_bytes - 1) {
+        error_set(error, "%s: longer than %zu bytes", path, text_bytes - 2);
+        return -EINVAL;
+    }
     if ((info.st_mode & S_IROTH) != 0) {
         error_set(error, "%s: everybody may read this secret; chmod o-r it", path);
         return -EINVAL;
