@@ -104,15 +104,6 @@ wait_until 10 "still denied" sink_is a denied
 loki answer >/dev/null
 arrived /a
 
-# ---- lanes: one has delivered, another is refused, the sink is changed
-for ((i = 0; i < 5; i++)); do
-    sinks "$A, concurrency: 4, batch_lines: $((i + 20)), batch_age: 50ms}"
-    reload
-    wait_until 10 "a runs" sink_is a running
-    loki "answer?status=503&count=1" >/dev/null
-    wait_until 10 "a retries or has" loki_stat_ge '.answers["503"]' $((i + 1))
-done
-arrived /a
 fake "rate?rate=0" >/dev/null
 arrived /a
 no_surprises
