@@ -321,7 +321,8 @@ static int add_entry(const struct push_entry *entry, void *data)
     if (push_labels_read(entry->labels, add_label, got) != 0) {
         fail_msg("labels: %.*s", (int)entry->labels.len, entry->labels.data);
     }
-    (void)strncat(got->text, "|", 2);
+    size_t at = strlen(got->text);
+    (void)snprintf(got->text + at, sizeof(got->text) - at, "|");
     for (size_t i = 0; i < entry->metadata_count; i++) {
         const struct push_pair *pair = &entry->metadata[i];
         got_add(got, pair->name.data, pair->name.len, pair->value.data, pair->value.len);
