@@ -185,13 +185,13 @@ static int start_server(void **state)
 /* ---- the client's side ---- */
 
 struct got {
-    bool ended;
-    int rc, status;
     int64_t retry_after_ns;
     size_t body_bytes;
+    int rc, status;
+    unsigned order;
+    bool ended;
     char body[512];
     char text[512];
-    unsigned order;
 };
 
 static char url[64];

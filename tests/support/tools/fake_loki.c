@@ -26,7 +26,6 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fake_dockerd/text.h"
 #include "push_request/push_request.h"
 
 #define HEAD_MAX 16384
@@ -44,11 +44,6 @@
 
 enum mode { MODE_NORMAL, MODE_HANG, MODE_RESET, MODE_LOST, MODE_SLOW, MODE_BYTES };
 static const char *const mode_names[] = {"normal", "hang", "reset", "lost", "slow", "bytes"};
-
-struct text {
-    char *data;
-    size_t size, room;
-};
 
 struct connection {
     int fd;
@@ -87,71 +82,24 @@ static void die(const char *what)
 
 /* ---- text */
 
-static void text_add(struct text *text, const char *data, size_t size)
-{
-    if (text->room - text->size < size + 1) {
-        text->room = (text->size + size + 1) * 2;
-        text->data = realloc(text->data, text->room);
-        if (text->data == NULL) {
-            die("memory");
-        }
-    }
-    memcpy(text->data + text->size, data, size);
-    text->size += size;
-    text->data[text->size] = '\0';
-}
-
-static void text_put(struct text *text, const char *string)
-{
-    text_add(text, string, strlen(string));
-}
-
-__attribute__((format(printf, 2, 3))) static void text_printf(struct text *text, const char *format,
-                                                              ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    text_add(text, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
-}
-
-static void text_hex(struct text *text, const char *data, size_t size)
+static void text_hex(struct fake_text *text, const char *data, size_t size)
 {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < size; i++) {
         unsigned byte = (unsigned char)data[i];
-        text_add(text, &digits[byte >> 4], 1);
-        text_add(text, &digits[byte & 15U], 1);
+        fake_text_add(text, &digits[byte >> 4], 1);
+        fake_text_add(text, &digits[byte & 15U], 1);
     }
-}
-
-static void text_json(struct text *text, const char *data, size_t size)
-{
-    size_t from = 0;
-    text_put(text, "\"");
-    for (size_t i = 0; i < size; i++) {
-        unsigned byte = (unsigned char)data[i];
-        if (byte >= ' ' && byte != '"' && byte != '\\') {
-            continue;
-        }
-        text_add(text, data + from, i - from);
-        text_printf(text, "\\u%04x", byte);
-        from = i + 1;
-    }
-    text_add(text, data + from, size - from);
-    text_put(text, "\"");
 }
 
 /* ---- what a push becomes */
 
 struct push {
-    struct text text;
+    struct fake_text text;
     const struct connection *connection;
     char tenant[VALUE_MAX];
     char id[256], stream[16]; /* of the labels of the present stream */
-    struct text labels;
+    struct fake_text labels;
     size_t labels_stream;
     bool begun;
     uint64_t lines;
@@ -169,10 +117,10 @@ static int take_label(const struct push_label *label, void *data)
 {
     struct push *push = data;
     size_t size = strlen(label->value);
-    text_put(&push->labels, push->labels.size > 1 ? "," : "");
-    text_json(&push->labels, label->name, strlen(label->name));
-    text_put(&push->labels, ":");
-    text_json(&push->labels, label->value, size);
+    fake_text_put(&push->labels, push->labels.len > 1 ? "," : "");
+    fake_text_json(&push->labels, label->name, strlen(label->name));
+    fake_text_put(&push->labels, ":");
+    fake_text_json(&push->labels, label->value, size);
     if (strcmp(label->name, "stream") == 0) {
         copy(push->stream, sizeof push->stream, label->value, size);
     }
@@ -190,12 +138,12 @@ static int take_labels(struct push *push, const struct push_entry *entry)
     }
     push->begun = true;
     push->labels_stream = entry->stream;
-    push->labels.size = 0;
+    push->labels.len = 0;
     push->id[0] = '\0';
     push->stream[0] = '\0';
-    text_put(&push->labels, "{");
+    fake_text_put(&push->labels, "{");
     int rc = push_labels_read(entry->labels, take_label, push);
-    text_put(&push->labels, "}");
+    fake_text_put(&push->labels, "}");
     return rc;
 }
 
@@ -204,53 +152,53 @@ static void put_metadata(struct push *push, const struct push_entry *entry)
 {
     char id[sizeof push->id];
     char stream[sizeof push->stream];
-    struct text *text = &push->text;
+    struct fake_text *text = &push->text;
     copy(id, sizeof id, push->id, strlen(push->id));
     copy(stream, sizeof stream, push->stream, strlen(push->stream));
-    text_put(text, ",\"metadata\":{");
+    fake_text_put(text, ",\"metadata\":{");
     for (size_t i = 0; i < entry->metadata_count; i++) {
         struct push_text name = entry->metadata[i].name;
         struct push_text value = entry->metadata[i].value;
-        text_put(text, i > 0 ? "," : "");
-        text_json(text, name.data, name.len);
-        text_put(text, ":");
-        text_json(text, value.data, value.len);
+        fake_text_put(text, i > 0 ? "," : "");
+        fake_text_json(text, name.data, name.len);
+        fake_text_put(text, ":");
+        fake_text_json(text, value.data, value.len);
         if (name.len == 12 && memcmp(name.data, "container_id", 12) == 0) {
             copy(id, sizeof id, value.data, value.len);
         } else if (name.len == 6 && memcmp(name.data, "stream", 6) == 0) {
             copy(stream, sizeof stream, value.data, value.len);
         }
     }
-    text_put(text, "},\"container\":{\"id\":");
-    text_json(text, id, strlen(id));
-    text_put(text, "},\"stream\":");
-    text_json(text, stream, strlen(stream));
+    fake_text_put(text, "},\"container\":{\"id\":");
+    fake_text_json(text, id, strlen(id));
+    fake_text_put(text, "},\"stream\":");
+    fake_text_json(text, stream, strlen(stream));
 }
 
 static int take_entry(const struct push_entry *entry, void *data)
 {
     struct push *push = data;
-    struct text *text = &push->text;
+    struct fake_text *text = &push->text;
     if (take_labels(push, entry) != 0) {
         return -EBADMSG;
     }
-    text_put(text, "{\"path\":");
-    text_json(text, push->connection->target, strlen(push->connection->target));
-    text_put(text, ",\"tenant\":");
-    text_json(text, push->tenant, strlen(push->tenant));
-    text_printf(text, ",\"time_ns\":\"%" PRId64 "%09" PRId64 "\",\"labels\":", entry->seconds,
-                entry->nanos);
-    text_add(text, push->labels.data, push->labels.size);
+    fake_text_put(text, "{\"path\":");
+    fake_text_json(text, push->connection->target, strlen(push->connection->target));
+    fake_text_put(text, ",\"tenant\":");
+    fake_text_json(text, push->tenant, strlen(push->tenant));
+    fake_text_printf(text, ",\"time_ns\":\"%" PRId64 "%09" PRId64 "\",\"labels\":", entry->seconds,
+                     entry->nanos);
+    fake_text_add(text, push->labels.data, push->labels.len);
     put_metadata(push, entry);
-    text_put(text, ",\"line\":");
+    fake_text_put(text, ",\"line\":");
     bool plain = push_is_utf8(entry->line.data, entry->line.len);
-    text_json(text, entry->line.data, plain ? entry->line.len : 0);
+    fake_text_json(text, entry->line.data, plain ? entry->line.len : 0);
     if (!plain) {
-        text_put(text, ",\"line_hex\":\"");
+        fake_text_put(text, ",\"line_hex\":\"");
         text_hex(text, entry->line.data, entry->line.len);
-        text_put(text, "\"");
+        fake_text_put(text, "\"");
     }
-    text_put(text, "}\n");
+    fake_text_put(text, "}\n");
     push->lines++;
     push->rejected = push->rejected ||
                      (fake.reject[0] != '\0' && memmem(entry->line.data, entry->line.len,
@@ -276,16 +224,16 @@ static bool write_all(int fd, const char *data, size_t size, bool bytewise)
 static bool reply(const struct connection *connection, int status, const char *headers,
                   const char *body)
 {
-    struct text text = {0};
-    text_printf(&text, "HTTP/1.1 %d Fake\r\n%s", status, headers);
+    struct fake_text text = {0};
+    fake_text_printf(&text, "HTTP/1.1 %d Fake\r\n%s", status, headers);
     if (status != 204) {
-        text_printf(&text, "Content-Length: %zu\r\n", strlen(body));
+        fake_text_printf(&text, "Content-Length: %zu\r\n", strlen(body));
     }
-    text_put(&text, "\r\n");
-    text_put(&text, status != 204 ? body : "");
+    fake_text_put(&text, "\r\n");
+    fake_text_put(&text, status != 204 ? body : "");
     fake.answers[status % 600]++;
-    bool good = write_all(connection->fd, text.data, text.size, fake.mode == MODE_BYTES);
-    free(text.data);
+    bool good = write_all(connection->fd, text.data, text.len, fake.mode == MODE_BYTES);
+    fake_text_finish(&text);
     return good;
 }
 
@@ -429,7 +377,7 @@ static bool keep_push(const struct connection *connection)
     } else {
         fake.kept++;
         fake.lines += push.lines;
-        if (fwrite(push.text.data, 1, push.text.size, fake.out) != push.text.size ||
+        if (fwrite(push.text.data, 1, push.text.len, fake.out) != push.text.len ||
             fflush(fake.out) != 0) {
             die("--out");
         }
@@ -440,8 +388,8 @@ static bool keep_push(const struct connection *connection)
             send_rst(connection);
         }
     }
-    free(push.text.data);
-    free(push.labels.data);
+    fake_text_finish(&push.text);
+    fake_text_finish(&push.labels);
     return good;
 }
 
@@ -539,30 +487,29 @@ static bool set_mode(const struct connection *connection)
     return false;
 }
 
-static void put_stats(struct text *text)
+static void put_stats(struct fake_text *text)
 {
-    text_printf(text,
-                "{\"requests\":%" PRIu64 ",\"kept\":%" PRIu64 ",\"lines\":%" PRIu64
-                ",\"unreadable\":%" PRIu64 ",\"open\":%" PRIu64 ",\"max_open\":%" PRIu64
-                ",\"answers\":{",
-                fake.requests, fake.kept, fake.lines, fake.unreadable, fake.open, fake.max_open);
+    fake_text_printf(
+        text,
+        "{\"requests\":%" PRIu64 ",\"kept\":%" PRIu64 ",\"lines\":%" PRIu64
+        ",\"unreadable\":%" PRIu64 ",\"open\":%" PRIu64 ",\"max_open\":%" PRIu64 ",\"answers\":{",
+        fake.requests, fake.kept, fake.lines, fake.unreadable, fake.open, fake.max_open);
     const char *comma = "";
     for (int i = 0; i < 600; i++) {
         if (fake.answers[i] > 0) {
-            text_printf(text, "%s\"%d\":%" PRIu64, comma, i, fake.answers[i]);
+            fake_text_printf(text, "%s\"%d\":%" PRIu64, comma, i, fake.answers[i]);
             comma = ",";
         }
     }
-    text_put(text, "}}\n");
+    fake_text_put(text, "}}\n");
 }
 
 static bool handle_control(const struct connection *connection)
 {
-    struct text text = {0};
+    struct fake_text text = {0};
     const char *verb = connection->target + strlen("/_fake/");
     size_t size = strcspn(verb, "?");
     bool known = true;
-    text_put(&text, "");
     if (strncmp(verb, "answer", size) == 0) {
         fake.status = (int)number_of(connection, "status", 0);
         fake.status_count = number_of(connection, "count", 0);
@@ -579,17 +526,18 @@ static bool handle_control(const struct connection *connection)
     } else if (strncmp(verb, "stats", size) == 0) {
         put_stats(&text);
     } else if (strncmp(verb, "head", size) == 0) {
-        text_put(&text, fake.last_head);
+        fake_text_put(&text, fake.last_head);
     } else {
         known = false;
     }
+    fake_text_add(&text, "", 1); /* its end */
     uint64_t answers = fake.answers[200];
     enum mode mode = fake.mode;
     fake.mode = MODE_NORMAL; /* for this answer */
     bool good = reply(connection, known ? 200 : 404, "", text.data);
     fake.mode = mode;
     fake.answers[200] = answers;
-    free(text.data);
+    fake_text_finish(&text);
     return good;
 }
 
