@@ -167,7 +167,7 @@ static void read_as_push(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {(const char *)data, (const char *)data + size};
-    struct made made;
+    struct made made = {0};
     struct loki_encoder encoder;
     struct buf out;
     read_as_push(data, size);
