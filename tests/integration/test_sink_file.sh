@@ -29,7 +29,7 @@ same_as_search() {
 }
 rotated_and_present() { # FILE
     local number
-    for number in {30..1}; do
+    for number in {300..1}; do
         [ ! -e "$1.$number.gz" ] || zcat "$1.$number.gz"
         [ ! -e "$1.$number" ] || cat "$1.$number"
     done
@@ -196,6 +196,8 @@ if mount -t tmpfs -o size=1m tmpfs "$T/disk" 2>/dev/null; then
     rm -rf "$T/data" "$T/other"
     rm -rf "$T/disk/"*
     mount -o remount,ro "$T/disk"
+    config "  archive: {type: file, path: \"$T/disk/{container.name}.log\", format: json}
+  other: {type: file, path: \"$T/other/{container.name}.log\", format: json}"
     agent_start -c "$T/config.yaml"
     wait_until 30 "the archive is denied" sink_is archive state denied
     metric_eq 'log_capturer_sink_denied{sink="archive"}' 1 || fail "sink_denied"
