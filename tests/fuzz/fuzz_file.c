@@ -140,7 +140,7 @@ static void check_journal(const char *text, size_t size, bool with_sum)
     }
     buf_init(&bytes, 0);
     if (with_sum) {
-        must(file_journal_begin(&bytes) == 0);
+        must(file_journal_begin(&bytes, "/l/") == 0);
     }
     must(buf_append(&bytes, text, size) == 0);
     if (with_sum) {
@@ -149,7 +149,7 @@ static void check_journal(const char *text, size_t size, bool with_sum)
     must(ftruncate(fd, 0) == 0);
     must(pwrite(fd, bytes.data, bytes.size, 0) == (ssize_t)bytes.size);
     buf_finish(&bytes);
-    int rc = file_journal_read(path, take_entry, &count, &error);
+    int rc = file_journal_read(path, "/l/", take_entry, &count, &error);
     must(rc == 0 || error.text[0] != '\0');
     must(count <= size);
 }
