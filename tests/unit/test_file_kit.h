@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#undef _FORTIFY_SOURCE /* it has a pread() of its own */
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
