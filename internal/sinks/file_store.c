@@ -190,14 +190,18 @@ static int open_by_path(const struct file_store *store, struct file *file, struc
     return rc;
 }
 
-/* The folder was removed: it is made again. */
-static void renew_folder(struct file_store *store)
+/* The folder was removed, or could not be made until now. */
+static int renew_folder(struct file_store *store)
 {
     int fd = make_folder(store->options.folder);
-    if (fd >= 0) {
-        (void)close(store->folder_fd);
-        store->folder_fd = fd;
+    if (fd < 0) {
+        return fd;
     }
+    if (store->folder_fd >= 0) {
+        (void)close(store->folder_fd);
+    }
+    store->folder_fd = fd;
+    return 0;
 }
 
 int file_open(struct file_store *store, struct file *file)
@@ -215,10 +219,10 @@ int file_open(struct file_store *store, struct file *file)
         file_close(store, file);
     }
     close_idle(store);
-    int rc = open_by_path(store, file, &info);
+    int rc = store->folder_fd >= 0 ? open_by_path(store, file, &info) : -ENOENT;
     if (rc == -ENOENT) {
-        renew_folder(store);
-        rc = open_by_path(store, file, &info);
+        rc = renew_folder(store);
+        rc = rc != 0 ? rc : open_by_path(store, file, &info);
     }
     if (rc == 0) {
         reconcile(store, file, &info);
@@ -538,26 +542,20 @@ bool file_store_work(struct file_store *store)
 
 /* ---- life ---- */
 
-static int begin_store(struct file_store *store, struct error *error)
+/* A folder that can't be made now is tried again with the first line. */
+static void begin_store(struct file_store *store)
 {
     struct error damage;
-    store->folder_fd = make_folder(store->options.folder);
-    if (store->folder_fd < 0) {
-        int rc = store->folder_fd;
-        store->folder_fd = -1;
-        error_set(error, "path: %s: %s", store->options.folder, strerror(-rc));
-        return rc;
-    }
+    (void)renew_folder(store);
     int rc = file_journal_read(store->options.journal_path, store->options.folder, take_entry,
                                store, &damage);
     if (rc != 0 && rc != -ENOENT) {
         log_warn("file sink: %s; the lines of up to a second may be there twice", damage.text);
     }
-    for (struct map_node *node = map_next(&store->files, NULL); node != NULL;
-         node = map_next(&store->files, node)) {
+    for (struct map_node *node = map_next(&store->files, NULL);
+         node != NULL && store->folder_fd >= 0; node = map_next(&store->files, node)) {
         file_rotate_resume(store, container_of(node, struct file, node));
     }
-    return 0;
 }
 
 int file_store_create(const struct file_store_options *options, struct file_store **ret_store,
@@ -574,11 +572,7 @@ int file_store_create(const struct file_store_options *options, struct file_stor
     list_init(&store->used);
     list_init(&store->touched);
     list_init(&store->to_shrink);
-    int rc = begin_store(store, error);
-    if (rc != 0) {
-        file_store_destroy(store);
-        return rc;
-    }
+    begin_store(store);
     *ret_store = store;
     return 0;
 }

@@ -30,6 +30,7 @@ struct file_store_options {
     bool gzip;                /* rotated files are compressed */
 };
 
+/* -ENOMEM. A folder that can't be made is no error here, but of file_store_write(). */
 int file_store_create(const struct file_store_options *options, struct file_store **ret_store,
                       struct error *error) __attribute__((warn_unused_result));
 /* Stores nothing; NULL is ignored. */

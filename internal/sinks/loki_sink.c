@@ -561,7 +561,7 @@ const struct sink_type loki_sink = {
     .help = "Grafana Loki's push API; VictoriaLogs takes it too.",
     .options = rows,
     .options_bytes = sizeof(struct options),
-    .defaults = {.batch_age = "1s", .concurrency = "2"},
+    .defaults = {.batch_age = "1s"},
     .uses_http = true,
     .check = check,
     .create = create,

@@ -309,6 +309,7 @@ int sink_create(const struct sink_options *options, struct sink **ret_sink, stru
     sink->options = *options;
     sink->settings = options->settings;
     sink->type = options->settings->type;
+    sink->told_ns = INT64_MIN / 2;
     sink->wake_fd = -1;
     sink->stop_fd = -1;
     buf_init(&sink->metric_labels, 0);

@@ -4,8 +4,9 @@
  *
  * What it promises. The cursor moves behind a record only once that was delivered, filtered out, or
  * written to the dead letters; so a kill repeats lines at most since the last store of the cursor
- * (each second), and never loses one. A type may do better (the file sink repeats none). Lines of one
- * stream arrive in their order.
+ * (each second), and never loses one. A type may do better (the file sink repeats none). Ending and
+ * changed settings repeat none, but where a target fails and concurrency is above 1: what other
+ * lanes delivered meanwhile comes again. Lines of one stream arrive in their order.
  *
  * All functions belong to the loop's thread unless they say otherwise.
  */

@@ -59,6 +59,8 @@ struct sink {
     struct backoff backoff;
     unsigned failures; /* in a row */
     bool denied;
+    bool told; /* of the present failures, in the log */
+    int64_t told_ns;
     int64_t next_try_ns;
     size_t in_flight;
     uint64_t stored_record;

@@ -37,7 +37,8 @@ const struct option_row sink_common_options[] = {
      "The longest that the first line of a batch waits for others."},
     {"concurrency", OPTION_COUNT, COMMON(concurrency), "1", NULL, 1, 64, NULL, true,
      "Batches under way at a time. Lines of one stream stay in order: they never travel in two "
-     "batches at a time."},
+     "batches at a time. Above 1, a sink that is changed or ended while its target fails repeats "
+     "what its other batches delivered meanwhile."},
     {"retry_limit", OPTION_DURATION, COMMON(retry_limit_ns), "30s", NULL, SECOND_NS / 10,
      3600 * SECOND_NS, NULL, true,
      "The longest pause between two attempts. They begin at 250ms and double; there is no last "

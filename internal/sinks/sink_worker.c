@@ -32,7 +32,8 @@
 #define LOOK_INTERVAL_NS (20 * NS_PER_MS) /* for new records, while something is under way */
 #define IDLE_NS (60 * NS_PER_SECOND)
 #define RELEASE_NS (5 * NS_PER_SECOND) /* the buffers of an idle sink are freed after so long */
-#define THROTTLED_LIMIT 3              /* 429 in a row: the batch is halved */
+#define TELL_INTERVAL_NS (60 * NS_PER_SECOND) /* a target that throttles fails again and again */
+#define THROTTLED_LIMIT 3                     /* 429 in a row: the batch is halved */
 
 static int64_t monotonic_ns(void)
 {
@@ -286,7 +287,11 @@ static void halve_range(struct sink_lane *lane)
 static void handle_success(struct sink *sink)
 {
     if (sink->failures > 0) {
-        log_info("sink %s: delivers again after %u failures", sink->settings->name, sink->failures);
+        if (sink->told) {
+            log_info("sink %s: delivers again after %u failures", sink->settings->name,
+                     sink->failures);
+            sink->told = false;
+        }
         sink->failures = 0;
         sink->denied = false;
         backoff_reset(&sink->backoff);
@@ -323,13 +328,17 @@ static void handle_failure(struct sink *sink, struct sink_lane *lane, enum sink_
     int64_t pause_ns = backoff_next(&sink->backoff);
     pause_ns = pause_ns > response->retry_after_ns ? pause_ns : response->retry_after_ns;
     describe(response, &text);
-    if (sink->failures == 0 || sink->denied != (verdict == SINK_DENIED)) {
+    int64_t now_ns = monotonic_ns();
+    bool changed = sink->denied != (verdict == SINK_DENIED);
+    if (changed || (sink->failures == 0 && now_ns - sink->told_ns > TELL_INTERVAL_NS)) {
+        sink->told = true;
+        sink->told_ns = now_ns;
         log_warn("sink %s: %s: %s; it goes on trying, nothing is dropped", sink->settings->name,
                  sink_verdict_name(verdict), text.text);
     }
     sink->failures++;
     sink->denied = verdict == SINK_DENIED;
-    sink->next_try_ns = monotonic_ns() + pause_ns;
+    sink->next_try_ns = now_ns + pause_ns;
     sink_set_problem(sink,
                      sink->denied                        ? SINK_HELD
                      : sink->failures >= SINK_OPEN_AFTER ? SINK_OPEN
