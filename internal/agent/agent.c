@@ -6,6 +6,7 @@
 #include "agent/agent.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +19,15 @@
 #include "base/timestamp.h"
 #include "capture/capture.h"
 #include "loop/loop.h"
+#include "loop/timer.h"
 #include "sinks/sinks.h"
 #include "web/exporter.h"
 #include "web/httpd.h"
 
+#define TRIM_FIRST_NS (30 * NS_PER_SECOND)
+#define TRIM_INTERVAL_NS (60 * NS_PER_SECOND)
+#define MMAP_THRESHOLD_BYTES (640 * 1024)
+#define TRIM_THRESHOLD_BYTES (8 * 1024 * 1024)
 #define SINK_LIMIT_NS (500 * NS_PER_MS)
 #define SPOOL_LIMIT_NS (1000 * NS_PER_MS)
 
@@ -43,6 +49,7 @@ struct agent {
     struct docker_client **daemons;
     struct filter filter;
     char own_id[72];
+    struct loop_timer trim_timer;
     struct metric reloads;
     struct metric reload_failures;
 };
@@ -286,6 +293,24 @@ static void handle_signal(int number, void *data)
     }
 }
 
+/* ---- memory ---- */
+
+/* What a start with many containers or a burst needed goes back to the system. */
+static void handle_trim(struct loop_timer *timer, void *data)
+{
+    (void)data;
+    (void)malloc_trim(0);
+    loop_timer_arm(timer, TRIM_INTERVAL_NS);
+}
+
+/* The C library would keep large blocks, such as batches, once some were freed. Frames of the spool
+ * (256 KiB) come and go all the time and stay below. */
+static void limit_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES);
+}
+
 /* ---- life ---- */
 
 static int register_metrics(struct agent *agent)
@@ -367,6 +392,7 @@ int agent_run(const struct agent_options *options)
     agent->config = *options->config;
     *options->config = (struct config){0};
     apply_log(&agent->config);
+    limit_memory();
     surroundings_raise_fd_limit();
     (void)signal(SIGPIPE, SIG_IGN);
 
@@ -376,7 +402,10 @@ int agent_run(const struct agent_options *options)
         log_error("%s", error.text);
     } else {
         capture_start(agent->capture);
+        loop_timer_init(agent->loop, &agent->trim_timer, handle_trim, agent);
+        loop_timer_arm(&agent->trim_timer, TRIM_FIRST_NS);
         rc = loop_run(agent->loop);
+        loop_timer_disarm(&agent->trim_timer);
         if (rc != 0) {
             log_error("the event loop failed: %s", strerror(-rc));
         }

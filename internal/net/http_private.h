@@ -84,7 +84,7 @@ struct http_stream {
     uint64_t round;          /* the one in which round_bytes were read */
     size_t round_bytes;
     struct loop_timer timer;
-    char error_text[CURL_ERROR_SIZE];
+    char *error_text;       /* of CURL_ERROR_SIZE, behind the strings; a follow has none */
     char method_and_path[]; /* two strings */
 };
 

@@ -115,29 +115,26 @@ static int create(const struct sink_context *context, const struct sink_settings
     return 0;
 }
 
-/* origin->prepared: the path of stdout's file, and behind its NUL that of stderr's. */
-static int prepare(void *sink, struct sink_origin *origin)
+/* origin->prepared: the path. */
+static int prepare(void *sink, struct sink_origin *origin, enum record_stream stream)
 {
     const struct state *state = sink;
-    struct buf paths;
-    buf_init(&paths, 0);
-    int rc = file_path_expand(state->options->path, &origin->view, RECORD_STDOUT, &paths);
-    rc = rc != 0 ? rc : buf_append(&paths, "", 1);
-    rc = rc != 0 ? rc
-                 : file_path_expand(state->options->path, &origin->view, RECORD_STDERR, &paths);
-    rc = rc != 0 ? rc : buf_append(&paths, "", 1);
+    struct buf path;
+    buf_init(&path, 0);
+    int rc = file_path_expand(state->options->path, &origin->view, stream, &path);
+    rc = rc != 0 || buf_terminated(&path) != NULL ? rc : -ENOMEM;
     if (rc != 0) {
-        buf_finish(&paths);
+        buf_finish(&path);
         return rc;
     }
-    origin->prepared = paths.data;
+    origin->prepared[stream] = path.data;
     return 0;
 }
 
 static const char *path_of(const struct sink_record *record)
 {
-    const char *path = record->origin->prepared;
-    return record->record.stream == RECORD_STDERR ? path + strlen(path) + 1 : path;
+    bool is_stderr = record->record.stream == RECORD_STDERR;
+    return record->origin->prepared[is_stderr ? RECORD_STDERR : RECORD_STDOUT];
 }
 
 static int encode_line(const struct state *state, const struct sink_record *record, struct buf *out)

@@ -68,21 +68,13 @@ struct label_set {
     char text[];
 };
 
-/* What an origin's lines share; origin->prepared. */
-struct texts {
-    size_t labels_at, metadata_at, metadata_bytes; /* in bytes */
-};
-
-struct prepared_stream {
-    struct texts full, few; /* few: without labels that come from the container */
-    bool counted;           /* full is a label set in use */
-    uint64_t batch;         /* the last one with this stream in it */
-    size_t index;           /* in that batch */
-};
-
+/* What the lines of an origin's stream share; origin->prepared[stream]. */
 struct prepared {
-    struct prepared_stream streams[3]; /* by enum record_stream */
-    char bytes[];
+    uint64_t batch; /* the last one with this stream in it */
+    size_t index;   /* in that batch */
+    size_t metadata_bytes;
+    size_t labels_bytes; /* with the NUL */
+    char bytes[];        /* the label text, then the encoded metadata */
 };
 
 struct state {
@@ -296,43 +288,28 @@ static bool use_set(struct state *state, const char *text)
 static int write_texts(const struct state *state, const struct record_origin *origin,
                        enum record_stream stream, bool few, struct buf *bytes)
 {
+    buf_clear(bytes);
     int rc = append_labels(state, origin, stream, few, bytes);
     return rc != 0 ? rc : append_metadata(state, origin, stream, few, bytes);
 }
 
-static int prepare_texts(const struct state *state, const struct record_origin *origin,
-                         enum record_stream stream, struct prepared_stream *ret_stream,
-                         struct buf *bytes)
+static int prepare(void *sink, struct sink_origin *origin, enum record_stream stream)
 {
-    struct texts *const texts[] = {&ret_stream->full, &ret_stream->few};
-    int rc = 0;
-    for (int few = 0; rc == 0 && few < 2; few++) {
-        texts[few]->labels_at = bytes->size;
-        rc = write_texts(state, origin, stream, few == 1, bytes);
-        if (rc == 0) {
-            const char *labels = bytes->data + texts[few]->labels_at;
-            texts[few]->metadata_at = texts[few]->labels_at + strlen(labels) + 1;
-            texts[few]->metadata_bytes = bytes->size - texts[few]->metadata_at;
-        }
-    }
-    return rc;
-}
-
-static int prepare(void *sink, struct sink_origin *origin)
-{
-    struct prepared head = {0};
+    struct state *state = sink;
     struct buf bytes;
     buf_init(&bytes, 0);
-    int rc = 0;
-    for (int stream = RECORD_STDOUT; rc == 0 && stream <= RECORD_STDERR; stream++) {
-        rc = prepare_texts(sink, &origin->view, (enum record_stream)stream, &head.streams[stream],
-                           &bytes);
+    int rc = write_texts(state, &origin->view, stream, false, &bytes);
+    if (rc == 0 && !use_set(state, bytes.data)) {
+        metric_add(&state->over_limit, 1);
+        rc = write_texts(state, &origin->view, stream, true, &bytes);
     }
     struct prepared *prepared = rc != 0 ? NULL : malloc(sizeof(*prepared) + bytes.size);
     if (prepared != NULL) {
-        *prepared = head;
+        size_t labels_bytes = strlen(bytes.data) + 1;
+        *prepared = (struct prepared){.labels_bytes = labels_bytes,
+                                      .metadata_bytes = bytes.size - labels_bytes};
         memcpy(prepared->bytes, bytes.data, bytes.size);
-        origin->prepared = prepared;
+        origin->prepared[stream] = prepared;
     }
     buf_finish(&bytes);
     return rc != 0 ? rc : prepared == NULL ? -ENOMEM : 0;
@@ -352,20 +329,6 @@ static int make_room(struct state *state, size_t count)
     return count <= state->capacity ? 0 : -ENOMEM;
 }
 
-/* The stream as it is sent in this batch; its label set counts as used. */
-static struct loki_stream take_stream(struct state *state, struct prepared *prepared,
-                                      struct prepared_stream *stream)
-{
-    bool counted = use_set(state, prepared->bytes + stream->full.labels_at);
-    if (!counted && (stream->counted || stream->batch == 0)) {
-        metric_add(&state->over_limit, 1);
-    }
-    stream->counted = counted;
-    const struct texts *texts = counted ? &stream->full : &stream->few;
-    return (struct loki_stream){prepared->bytes + texts->labels_at,
-                                prepared->bytes + texts->metadata_at, texts->metadata_bytes};
-}
-
 static int encode(void *sink, const struct sink_slice *slice, struct buf *out)
 {
     struct state *state = sink;
@@ -377,16 +340,18 @@ static int encode(void *sink, const struct sink_slice *slice, struct buf *out)
     uint64_t batch = state->batch + 1;
     for (size_t i = 0; i < slice->count; i++) {
         const struct sink_record *record = &slice->records[i];
-        struct prepared *prepared = record->origin->prepared;
         bool is_stderr = record->record.stream == RECORD_STDERR;
-        struct prepared_stream *stream =
-            &prepared->streams[is_stderr ? RECORD_STDERR : RECORD_STDOUT];
-        if (stream->batch != batch) {
-            state->streams[stream_count] = take_stream(state, prepared, stream);
-            stream->batch = batch;
-            stream->index = stream_count++;
+        struct prepared *prepared =
+            record->origin->prepared[is_stderr ? RECORD_STDERR : RECORD_STDOUT];
+        if (prepared->batch != batch) {
+            prepared->batch = batch;
+            prepared->index = stream_count;
+            state->streams[stream_count++] = (struct loki_stream){
+                prepared->bytes, prepared->bytes + prepared->labels_bytes,
+                prepared->metadata_bytes};
+            (void)use_set(state, prepared->bytes); /* it is in use, also beyond the limit */
         }
-        state->entries[i] = (struct loki_entry){stream->index, record->record.time_ns,
+        state->entries[i] = (struct loki_entry){prepared->index, record->record.time_ns,
                                                 record->record.line, record->record.line_bytes};
     }
     state->batch = batch;

@@ -2,6 +2,7 @@
 #include "sinks/sink_batch.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,7 +84,7 @@ void sink_origins_finish(struct sink_origins *origins)
     buf_finish(&origins->key);
 }
 
-/* Texts with a separator that no name, image or label key can hold. */
+/* The container and a hash of all that is said of it. */
 static int write_key(struct buf *key, const struct record_origin *view)
 {
     buf_clear(key);
@@ -91,6 +92,11 @@ static int write_key(struct buf *key, const struct record_origin *view)
                         view->image);
     for (size_t i = 0; rc == 0 && i < view->label_count; i++) {
         rc = buf_printf(key, "\x1f%s\x1e%s", view->labels[i].key, view->labels[i].value);
+    }
+    if (rc == 0) {
+        uint64_t hash = str_hash(key->data, key->size);
+        buf_clear(key);
+        rc = buf_printf(key, "%s %016" PRIx64, view->container_id, hash);
     }
     return rc != 0 ? rc : buf_terminated(key) == NULL ? -ENOMEM : 0;
 }
@@ -173,7 +179,9 @@ void sink_origin_unref(struct sink_origin *origin)
         return;
     }
     map_remove(&origin->origins->map, &origin->node);
-    free(origin->prepared);
+    for (size_t i = 0; i < sizeof(origin->prepared) / sizeof(origin->prepared[0]); i++) {
+        free(origin->prepared[i]);
+    }
     free(origin->storage);
     free(origin);
 }

@@ -17,9 +17,9 @@ struct sink_origin {
     struct sink_origins *origins;
     struct record_origin view; /* its texts are in storage */
     unsigned references;
-    bool wanted[3]; /* by enum record_stream: passes the sink's include and exclude */
-    void *prepared; /* the type's, from malloc() */
-    uint64_t hash;  /* of the container's id */
+    bool wanted[3];    /* by enum record_stream: passes the sink's include and exclude */
+    void *prepared[3]; /* the same; the type's, from malloc() */
+    uint64_t hash;     /* of the container's id */
     char *storage;
 };
 

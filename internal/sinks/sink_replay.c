@@ -86,7 +86,10 @@ static int send_letter(struct replay *replay, const struct sink_dead_letter_reco
     }
     origin->wanted[RECORD_STDOUT] = true;
     origin->wanted[RECORD_STDERR] = true;
-    int rc = replay->type->prepare != NULL ? replay->type->prepare(replay->state, origin) : 0;
+    int rc = replay->type->prepare != NULL
+                 ? replay->type->prepare(replay->state, origin,
+                                         (enum record_stream)letter->record.stream)
+                 : 0;
     struct sink_record record = {.origin = origin, .record = letter->record};
     rc = rc != 0 ? rc : send_record(replay, &record);
     sink_origin_unref(origin);

@@ -76,8 +76,9 @@ struct sink_type {
     int (*create)(const struct sink_context *context, const struct sink_settings *settings,
                   void **ret_sink, struct error *error);
     void (*destroy)(void *sink);
-    /* Prepares what all records of an origin share, into origin->prepared (freed with it). Optional. */
-    int (*prepare)(void *sink, struct sink_origin *origin);
+    /* Prepares what all records of an origin's stream share, into origin->prepared[stream] (freed with
+     * the origin); before the first of them is encoded. Optional. */
+    int (*prepare)(void *sink, struct sink_origin *origin, enum record_stream stream);
     /* Appends the bytes to send for these records. 0, or what buf returned. */
     int (*encode)(void *sink, const struct sink_slice *slice, struct buf *out);
     /* Wraps the whole payload, as the target wants it. Optional. */

@@ -67,7 +67,7 @@ static bool wants_stream(const struct sink *sink, const char *stream)
     return wanted;
 }
 
-static int prepare_origin(struct sink *sink, struct sink_origin *origin)
+static void select_origin(const struct sink *sink, struct sink_origin *origin)
 {
     struct filter_subject subject = {.name = origin->view.name,
                                      .image = origin->view.image,
@@ -76,7 +76,6 @@ static int prepare_origin(struct sink *sink, struct sink_origin *origin)
     bool selected = filter_selects(&sink->filter, &subject);
     origin->wanted[RECORD_STDOUT] = selected && wants_stream(sink, "stdout");
     origin->wanted[RECORD_STDERR] = selected && wants_stream(sink, "stderr");
-    return selected && sink->type->prepare != NULL ? sink->type->prepare(sink->state, origin) : 0;
 }
 
 static void forget_segment(struct sink *sink)
@@ -119,9 +118,8 @@ static struct sink_origin *origin_of_item(struct sink *sink)
     if (*slot == NULL) {
         bool fresh;
         *slot = sink_origins_get(&sink->origins, item->origin, &fresh);
-        if (*slot != NULL && fresh && prepare_origin(sink, *slot) != 0) {
-            sink_origin_unref(*slot);
-            *slot = NULL;
+        if (*slot != NULL && fresh) {
+            select_origin(sink, *slot);
         }
     }
     return *slot;
@@ -146,6 +144,14 @@ static bool is_busy(const struct sink_lane *lane)
     return lane->range_count > 0 || lane->full;
 }
 
+static int prepare_stream(const struct sink *sink, struct sink_origin *origin,
+                          enum record_stream stream)
+{
+    return sink->type->prepare == NULL || origin->prepared[stream] != NULL
+               ? 0
+               : sink->type->prepare(sink->state, origin, stream);
+}
+
 /* Puts the item where it belongs; false when there is no room for it now. */
 static bool place_item(struct sink *sink)
 {
@@ -154,12 +160,14 @@ static bool place_item(struct sink *sink)
     if (origin == NULL) {
         return false;
     }
-    if (!origin->wanted[item->record.stream == RECORD_STDERR ? RECORD_STDERR : RECORD_STDOUT]) {
+    enum record_stream stream = item->record.stream == RECORD_STDERR ? RECORD_STDERR
+                                                                     : RECORD_STDOUT;
+    if (!origin->wanted[stream]) {
         metric_add(&sink->filtered, 1);
         return true;
     }
     struct sink_lane *lane = lane_of(sink, origin, &item->record);
-    if (is_busy(lane) ||
+    if (is_busy(lane) || prepare_stream(sink, origin, stream) != 0 ||
         sink_batch_add(&lane->batch, &(struct sink_record){.number = item->number,
                                                            .line_bytes_end = item->line_bytes,
                                                            .origin = origin,

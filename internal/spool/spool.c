@@ -2,7 +2,7 @@
  * The loop's side: records are encoded into one scratch buffer; a full or due frame is sealed into
  * a block of its exact size and queued for the writer.
  *
- *   append -> scratch --256 KiB or 20 ms--> block in `queue` --written, synced--> `ring` --8 MiB--> gone
+ *   append -> scratch --256 KiB or 20 ms--> block in `queue` --written, synced--> `ring` --8 MiB, 10 s--> gone
  *
  * A frame that begins a segment is preceded by a frame with the whole table of positions, taken at
  * that moment: all of them stand behind records of earlier frames.

@@ -21,7 +21,7 @@
 struct spool;
 struct spool_origin;
 
-#define SPOOL_POSITION_LIMIT_BYTES 255
+#define SPOOL_POSITION_LIMIT_BYTES 127
 
 struct spool_options {
     struct loop *loop;

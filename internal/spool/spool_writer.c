@@ -24,6 +24,7 @@
 
 #define RING_LIMIT_BYTES (8U * 1024U * 1024U)
 #define RETRY_NS (250 * INT64_C(1000000))
+#define RING_AGE_NS (10 * INT64_C(1000000000))
 #define SWEEP_NS (30 * INT64_C(1000000000))
 #define ZSTD_LEVEL 1 /* chosen by measurement: docs/benchmarks.md */
 
@@ -298,17 +299,27 @@ static int write_block(struct spool_writer *writer, struct spool_block *block)
 
 /* ---- committing ---- */
 
+/* Under the lock. Who is further behind than this reads the file. */
+static void trim_ring(struct spool *spool)
+{
+    int64_t too_old_ns = monotonic_ns() - RING_AGE_NS;
+    while (!list_empty(&spool->ring)) {
+        struct spool_block *oldest = container_of(spool->ring.next, struct spool_block, link);
+        if (spool->ring_bytes <= RING_LIMIT_BYTES && oldest->sealed_ns > too_old_ns) {
+            return;
+        }
+        list_remove(&oldest->link);
+        spool->ring_bytes -= oldest->size + sizeof(*oldest);
+        spool_block_unref(oldest);
+    }
+}
+
 /* Under the lock. */
 static void keep_in_ring(struct spool *spool, struct spool_block *block)
 {
     list_append(&spool->ring, &block->link);
     spool->ring_bytes += block->size + sizeof(*block);
-    while (spool->ring_bytes > RING_LIMIT_BYTES && spool->ring.next != spool->ring.prev) {
-        struct spool_block *oldest = container_of(spool->ring.next, struct spool_block, link);
-        list_remove(&oldest->link);
-        spool->ring_bytes -= oldest->size + sizeof(*oldest);
-        spool_block_unref(oldest);
-    }
+    trim_ring(spool);
 }
 
 /* Under the lock: once the spool is abandoned, the loop may be gone. */
@@ -399,7 +410,8 @@ static struct work next_work(struct spool_writer *writer)
     struct work work = {0};
     (void)pthread_mutex_lock(&spool->lock);
     if (list_empty(&spool->queue) && !spool->sync_wanted && !spool->stopping) {
-        wait_for_work(spool, SWEEP_NS);
+        wait_for_work(spool, list_empty(&spool->ring) ? SWEEP_NS : RING_AGE_NS);
+        trim_ring(spool);
     }
     if (!list_empty(&spool->queue)) {
         work.block = container_of(spool->queue.next, struct spool_block, link);

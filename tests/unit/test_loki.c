@@ -342,7 +342,8 @@ static struct got encode_one(struct bench *bench, const struct record_origin *vi
     if (fresh) {
         origin->wanted[RECORD_STDOUT] = true;
         origin->wanted[RECORD_STDERR] = true;
-        assert_int_equal(loki_sink.prepare(bench->sink, origin), 0);
+        assert_int_equal(loki_sink.prepare(bench->sink, origin, RECORD_STDOUT), 0);
+        assert_int_equal(loki_sink.prepare(bench->sink, origin, RECORD_STDERR), 0);
     }
     struct sink_record record = {
         .origin = origin,
