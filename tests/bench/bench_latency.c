@@ -1,8 +1,9 @@
 /*
  * bench_latency: how old is each line on standard input when it can be read there?
  *
- *   bench_latency WARM-UP-S            lines of `log_capturer run --output json`
+ *   bench_latency WARM-UP-S [--json]   lines of `log_capturer run --output json`
  *   bench_latency WARM-UP-S --frames   the body of a log answer with timestamps=1 (no TTY)
+ *   bench_latency WARM-UP-S --pushes   what fake_loki --out writes
  *
  * The age is the wall clock behind the read() that brought the end of the line, less the
  * timestamp that dockerd gave it. Lines of the first WARM-UP-S seconds are not measured. Prints
@@ -22,6 +23,10 @@
 #define READ_BYTES ((size_t)1024 * 1024)
 #define FRAME_HEADER_BYTES 8
 static const char json_start[] = "{\"time\":\"";
+static const char push_time[] = "\"time_ns\":\"";
+
+enum input { INPUT_JSON, INPUT_FRAMES, INPUT_PUSHES };
+static const char *const input_names[] = {"--json", "--frames", "--pushes"};
 
 struct ages {
     int64_t *ns;
@@ -38,13 +43,14 @@ static int64_t wall_ns(void)
     return (int64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
-static void add(struct ages *ages, const char *text, size_t size, int64_t now_ns)
+static void die_of(const char *text, size_t size)
 {
-    int64_t time_ns;
-    if (timestamp_parse(text, size, &time_ns) < 0) {
-        fprintf(stderr, "bench_latency: no time in: %.*s\n", (int)size, text);
-        exit(1);
-    }
+    fprintf(stderr, "bench_latency: no time in: %.*s\n", (int)size, text);
+    exit(1);
+}
+
+static void add(struct ages *ages, int64_t time_ns, int64_t now_ns)
+{
     if (ages->lines++ == 0) {
         ages->first_ns = now_ns;
     }
@@ -62,6 +68,15 @@ static void add(struct ages *ages, const char *text, size_t size, int64_t now_ns
     ages->ns[ages->count++] = now_ns - time_ns;
 }
 
+static void add_text(struct ages *ages, const char *text, size_t size, int64_t now_ns)
+{
+    int64_t time_ns;
+    if (timestamp_parse(text, size, &time_ns) < 0) {
+        die_of(text, size);
+    }
+    add(ages, time_ns, now_ns);
+}
+
 /* Bytes of the first whole line of JSON, 0 when its end has not come. */
 static size_t take_json(struct ages *ages, const char *data, size_t size, int64_t now_ns)
 {
@@ -73,7 +88,7 @@ static size_t take_json(struct ages *ages, const char *data, size_t size, int64_
     size_t start = sizeof(json_start) - 1;
     bool known = line_size > start && memcmp(data, json_start, start) == 0;
     size_t skipped = known ? start : 0;
-    add(ages, data + skipped, line_size - skipped, now_ns);
+    add_text(ages, data + skipped, line_size - skipped, now_ns);
     return line_size;
 }
 
@@ -89,11 +104,36 @@ static size_t take_frame(struct ages *ages, const char *data, size_t size, int64
     if (size < FRAME_HEADER_BYTES + body) {
         return 0;
     }
-    add(ages, data + FRAME_HEADER_BYTES, body, now_ns);
+    add_text(ages, data + FRAME_HEADER_BYTES, body, now_ns);
     return FRAME_HEADER_BYTES + body;
 }
 
-static int read_all(struct ages *ages, bool frames)
+/* The same for an entry that fake_loki took. */
+static size_t take_push(struct ages *ages, const char *data, size_t size, int64_t now_ns)
+{
+    const char *end = memchr(data, '\n', size);
+    if (end == NULL) {
+        return 0;
+    }
+    size_t line_size = (size_t)(end - data) + 1;
+    const char *time = memmem(data, line_size, push_time, sizeof(push_time) - 1);
+    if (time == NULL) {
+        die_of(data, line_size);
+    } else {
+        add(ages, strtoll(time + sizeof(push_time) - 1, NULL, 10), now_ns);
+    }
+    return line_size;
+}
+
+static size_t take(struct ages *ages, enum input input, const char *data, size_t size,
+                   int64_t now_ns)
+{
+    return input == INPUT_FRAMES   ? take_frame(ages, data, size, now_ns)
+           : input == INPUT_PUSHES ? take_push(ages, data, size, now_ns)
+                                   : take_json(ages, data, size, now_ns);
+}
+
+static int read_all(struct ages *ages, enum input input)
 {
     char *data = malloc(READ_BYTES);
     size_t kept = 0;
@@ -109,8 +149,7 @@ static int read_all(struct ages *ages, bool frames)
         size_t done = 0;
         size_t taken;
         do {
-            taken = frames ? take_frame(ages, data + done, size - done, now_ns)
-                           : take_json(ages, data + done, size - done, now_ns);
+            taken = take(ages, input, data + done, size - done, now_ns);
             done += taken;
         } while (taken > 0 && done < size);
         kept = size - done;
@@ -138,13 +177,16 @@ static double quantile_ms(const struct ages *ages, double quantile)
 
 int main(int argc, char **argv)
 {
-    bool frames = argc == 3 && strcmp(argv[2], "--frames") == 0;
-    if (argc < 2 || argc > 3 || (argc == 3 && !frames)) {
-        fputs("usage: bench_latency WARM-UP-S [--frames]\n", stderr);
+    enum input input = INPUT_JSON;
+    while (argc == 3 && input <= INPUT_PUSHES && strcmp(argv[2], input_names[input]) != 0) {
+        input++;
+    }
+    if (argc < 2 || argc > 3 || input > INPUT_PUSHES) {
+        fputs("usage: bench_latency WARM-UP-S [--json | --frames | --pushes]\n", stderr);
         return 2;
     }
     struct ages ages = {.warm_up_ns = (int64_t)(strtod(argv[1], NULL) * 1e9)};
-    if (read_all(&ages, frames) != 0 || ages.count == 0) {
+    if (read_all(&ages, input) != 0 || ages.count == 0) {
         fprintf(stderr, "bench_latency: no whole input: %llu lines, %zu measured\n",
                 (unsigned long long)ages.lines, ages.count);
         free(ages.ns);

@@ -7,27 +7,36 @@
 #   spool        the spool alone
 #   codec        what codecs make of its frames
 #   start        ready after a start with 500 known containers
-#   idle         1,000 follows of silent containers
+#   idle         1,000 follows of silent containers, without a sink and with one
 #   reuse        connections while 500 containers come and go
+#   sink_drain   2,000,000 lines of the spool into Loki and into files
+#   sink_live    20,000 lines/s to Loki
+#   image        size of the image, time until it is healthy
 #
 # Prints a table: figure, measured, reference of the same run, ratio, value wanted. No figure makes
 # it fail; lost lines and programs that do not work do. BIN: folder of the programs.
-# ROUNDS (5), LIVE_ROUNDS (3), SECONDS_LIVE (10), SECONDS_LATENCY (30) shorten or lengthen it.
+# ROUNDS (5), LIVE_ROUNDS (3), SECONDS_LIVE (10), SECONDS_LATENCY (30), SECONDS_SINK (30) shorten or
+# lengthen it.
 # shellcheck disable=SC2119 # agent_start and others without arguments mean none
 BIN=${BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/release/bin}
 # shellcheck source=tests/integration/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../integration/lib.sh"
+# shellcheck source=tests/integration/sinks.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../integration/sinks.sh"
+# shellcheck source=tests/bench/sink_sections.sh
+. "$(dirname "${BASH_SOURCE[0]}")/sink_sections.sh"
 
-ALL_SECTIONS=(backlog live latency spool codec start idle reuse)
+ALL_SECTIONS=(backlog live latency spool codec start idle reuse sink_drain sink_live image)
 ROUNDS=${ROUNDS:-5}
 LIVE_ROUNDS=${LIVE_ROUNDS:-3}
 SECONDS_LIVE=${SECONDS_LIVE:-10}
 SECONDS_LATENCY=${SECONDS_LATENCY:-30}
+SECONDS_SINK=${SECONDS_SINK:-30}
 BACKLOG_LINES=1000000
 LINE_BYTES=100
 FRAME_BYTES=140 # header 8, timestamp 31, line 100, newline 1
 RAW_PACE_US=300
-PROGRAMS=(log_capturer loggen oracle fake_dockerd bench_raw_reader bench_watch bench_latency
+PROGRAMS=(log_capturer loggen oracle fake_dockerd fake_loki bench_raw_reader bench_watch bench_latency
     bench_spool bench_codec)
 JSON=''
 SECTION=''
@@ -487,6 +496,7 @@ run_idle() {
     row "% of a core over 60 s, with idle probes" "$(idle_window 60)" '%' - - -
     note "idle probes in these 60 s: $(($(metric log_capturer_idle_probes_total) - probes))"
     end_fake
+    idle_with_sink $count
 }
 
 # ---- 7: reuse
@@ -559,9 +569,9 @@ parse_arguments() {
             shift
             ;;
         cpu | backlog) section=backlog && [[ " ${SECTIONS[*]} " == *" $section "* ]] || SECTIONS+=(backlog) ;;
-        live | latency | spool | codec | start | idle | reuse) SECTIONS+=("$1") ;;
+        live | latency | spool | codec | start | idle | reuse | sink_drain | sink_live | image) SECTIONS+=("$1") ;;
         *)
-            sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+            sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
             exit 2
             ;;
         esac

@@ -9,12 +9,15 @@ loki_is_ready() {
     grep -q '^ready' "$T/fake_loki.log"
 }
 
-# loki_start: fake_loki on LOKI_PORT; what it takes is appended to $T/taken.jsonl.
+# loki_start [ARGS...]: fake_loki on LOKI_PORT; without ARGS what it takes is appended to
+# $T/taken.jsonl. LOKI_WRAPPER=(taskset ...) is put before the command.
 loki_start() {
+    [ $# -gt 0 ] || set -- --out "$T/taken.jsonl"
     [ -n "$LOKI_PORT" ] || LOKI_PORT=$(t_free_port)
     touch "$T/taken.jsonl"
     : >"$T/fake_loki.log"
-    "$BIN/fake_loki" --port "$LOKI_PORT" --out "$T/taken.jsonl" >>"$T/fake_loki.log" 2>&1 9>&- &
+    ${LOKI_WRAPPER[@]+"${LOKI_WRAPPER[@]}"} "$BIN/fake_loki" --port "$LOKI_PORT" "$@" \
+        >>"$T/fake_loki.log" 2>&1 9>&- &
     LOKI_PID=$!
     T_PIDS+=("$LOKI_PID")
     wait_until 10 "fake_loki is ready" loki_is_ready
