@@ -505,9 +505,10 @@ static int64_t time_left(const struct sink *sink, int64_t most)
     }
     int64_t now_ns = monotonic_ns();
     int64_t left = most;
+    bool one_tries = sink->failures > 0 && sink->in_flight > 0; /* the others wait for its answer */
     for (size_t i = 0; i < sink->lane_count; i++) {
         const struct sink_lane *lane = &sink->lanes[i];
-        if (has_batch(lane) && !lane->sending) {
+        if (has_batch(lane) && !lane->sending && !one_tries) {
             int64_t due = due_ns(sink, lane);
             due = sink->failures > 0 && sink->next_try_ns > due ? sink->next_try_ns : due;
             left = due - now_ns < left ? due - now_ns : left;

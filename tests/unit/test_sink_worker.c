@@ -2,11 +2,14 @@
  * The sink's thread against a target that answers as a test says. The target is a sink type of this
  * file, made of the public headers alone; it takes what it is sent, or not, and keeps book.
  */
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 #include "base/json.h"
 #include "base/log.h"
+#include "sinks/loki_sink.h"
 #include "sinks/sink.h"
 #include "sinks/sink_dead_letters.h"
 #include "sinks/sink_type.h"
@@ -201,14 +204,15 @@ struct setting {
     const char *path, *value;
 };
 
-static struct sink *create(struct kit *kit, const struct setting *changes)
+static struct sink *create_of_type(struct kit *kit, const struct sink_type *type,
+                                   const struct setting *changes)
 {
     static char state_dir[96];
     struct sink_settings *settings = NULL;
     struct sink *sink = NULL;
     struct error error = {""};
     void *object;
-    assert_int_equal(sink_settings_create("test", &target_type, &settings, &error), 0);
+    assert_int_equal(sink_settings_create("test", type, &settings, &error), 0);
     const struct option_row *row = sink_settings_find(settings, "retry_limit", &object);
     assert_int_equal(option_set(object, row, "100ms", &error), 0);
     for (; changes != NULL && changes->path != NULL; changes++) {
@@ -226,6 +230,11 @@ static struct sink *create(struct kit *kit, const struct setting *changes)
         fail_msg("sink_create: %s", error.text);
     }
     return sink;
+}
+
+static struct sink *create(struct kit *kit, const struct setting *changes)
+{
+    return create_of_type(kit, &target_type, changes);
 }
 
 /* Opens the spool, with a container of its own for each key, so that all lanes are used. */
@@ -584,6 +593,44 @@ static void retry_after_is_waited_for(void **state)
     end(&kit);
 }
 
+static int64_t cpu_ns(void)
+{
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return used.tv_sec * SECOND_NS + used.tv_nsec;
+}
+
+/* After a failure one lane tries alone; the target hangs, and the others have batches that are due. */
+static void lanes_that_wait_for_another_one_use_no_time(void **state)
+{
+    (void)state;
+    struct kit kit;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    char url[64];
+    begin(&kit);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* nobody accepts */
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%d", ntohs(address.sin_port));
+    append(&kit, KIT_KEYS, 1000);
+    struct sink *sink = create_of_type(&kit, &loki_sink,
+                                       (struct setting[]){{"url", url},
+                                                          {"timeout", "1s"},
+                                                          {"concurrency", "4"},
+                                                          {"batch_age", "0"},
+                                                          {NULL, NULL}});
+    wait_state(&kit, sink, "retrying");
+    int64_t used = cpu_ns();
+    struct timespec pause = {2, 0};
+    (void)nanosleep(&pause, NULL);
+    assert_true(cpu_ns() - used < SECOND_NS / 2);
+    sink_destroy(sink, 0);
+    (void)close(fd);
+    end(&kit);
+}
+
 static void begin_again(struct kit *kit, const struct setting *changes, unsigned rounds)
 {
     for (unsigned round = 0; round < rounds; round++) {
@@ -702,6 +749,7 @@ int main(void)
         cmocka_unit_test(dead_letters_that_can_not_be_kept_are_held),
         cmocka_unit_test(the_state_says_what_is_wrong),
         cmocka_unit_test(retry_after_is_waited_for),
+        cmocka_unit_test(lanes_that_wait_for_another_one_use_no_time),
         cmocka_unit_test(nothing_is_lost_or_doubled_over_stops),
         cmocka_unit_test(a_failing_sink_stops_and_loses_nothing),
         cmocka_unit_test(draining_delivers_all_that_is_durable),
