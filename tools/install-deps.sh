@@ -31,6 +31,8 @@ test  cmd:zsh                zsh
 test  cmd:fish               fish
 test  cmd:python3            python3
 test  cmd:setpriv            util-linux
+test  cmd:openssl            openssl
+test  cmd:socat              socat
 dockerd cmd:dockerd          docker.io
 fuzz  cmd:clang              clang
 fuzz  file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev

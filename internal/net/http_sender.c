@@ -172,10 +172,16 @@ static int errno_of(CURLcode code)
 
 static void answer(struct request *request, const struct http_sender_answer *result)
 {
-    struct http_sender_request asked = request->asked;
-    list_remove(&request->link); /* so that a destroy within on_end would not meet it */
-    asked.on_end(result, asked.data);
+    request->asked.on_end(result, request->asked.data);
     free_request(request);
+}
+
+/* What OpenSSL says then does not say whose certificate. */
+static bool wants_certificate(const struct request *request)
+{
+    return !is_given(request->sender->options.cert) &&
+           (strstr(request->error_text, "certificate required") != NULL ||
+            strstr(request->error_text, "handshake failure") != NULL);
 }
 
 static void finish(struct request *request, CURLcode code)
@@ -194,6 +200,10 @@ static void finish(struct request *request, CURLcode code)
     }
     if (code != CURLE_OK && request->error_text[0] == '\0') {
         result.text = curl_easy_strerror(code);
+    } else if (code != CURLE_OK && wants_certificate(request)) {
+        error_set(&request->failure, "%s; it may want a client certificate: tls.cert and tls.key",
+                  request->error_text);
+        result.text = request->failure.text;
     }
     answer(request, &result);
 }
@@ -228,6 +238,7 @@ static void set_options(struct request *request, const char *url)
     (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, options->insecure ? 0L : 2L);
     if (is_given(options->ca)) {
         (void)curl_easy_setopt(easy, CURLOPT_CAINFO, options->ca);
+        (void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* instead of the system's */
     }
     if (is_given(options->cert)) {
         (void)curl_easy_setopt(easy, CURLOPT_SSLCERT, options->cert);

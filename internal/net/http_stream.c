@@ -207,6 +207,7 @@ static CURLcode set_target(struct http_stream *stream)
         (void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, tls->insecure ? 0L : 2L);
         if (tls->ca[0] != '\0') {
             (void)curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca);
+            (void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* instead of the system's */
         }
         if (tls->cert[0] != '\0') {
             (void)curl_easy_setopt(easy, CURLOPT_SSLCERT, tls->cert);
