@@ -100,10 +100,15 @@ static int send_letter(struct replay *replay, const struct sink_dead_letter_reco
 static int put_back(const struct replay *replay, const char *line, size_t size)
 {
     int fd = open(replay->path.data, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    int rc = fd < 0 || write(fd, line, size) != (ssize_t)size || fdatasync(fd) != 0 ? -errno : 0;
-    if (fd >= 0) {
-        (void)close(fd);
+    if (fd < 0) {
+        return -errno;
     }
+    ssize_t n = write(fd, line, size);
+    int rc = n < 0 ? -errno : (size_t)n < size ? -ENOSPC : 0;
+    if (rc == 0 && fdatasync(fd) != 0) {
+        rc = -errno;
+    }
+    (void)close(fd);
     return rc;
 }
 
@@ -146,6 +151,9 @@ static int replay_file(struct replay *replay, struct error *error)
         }
     }
     free(line);
+    if (rc == 0 && feof(replay->aside) == 0) {
+        rc = -EIO; /* or without memory: the rest was not read */
+    }
     if (rc != 0) {
         error_set(error, "%s; what is left is in %s", strerror(-rc), replay->aside_path.data);
         return rc;
