@@ -249,8 +249,9 @@ static int open_files(struct sink *sink, struct error *error)
     sink->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sink->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (sink->wake_fd < 0 || sink->stop_fd < 0) {
-        error_set(error, "eventfd: %s", strerror(errno));
-        return -errno;
+        int rc = -errno;
+        error_set(error, "eventfd: %s", strerror(-rc));
+        return rc;
     }
     return 0;
 }
