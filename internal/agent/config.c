@@ -635,6 +635,23 @@ static void read_flags(struct config *config, const struct config_sources *sourc
 
 /* ---- checks of the whole ---- */
 
+static void check_sinks(const struct config *config, struct config_errors *errors)
+{
+    struct error text;
+    for (size_t i = 0; i < config->sink_count; i++) {
+        if (sink_settings_check(config->sinks[i], &text) != 0) {
+            *next_error(errors) = text;
+            return;
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (sink_settings_check_pair(config->sinks[i], config->sinks[k], &text) != 0) {
+                *next_error(errors) = text;
+                return;
+            }
+        }
+    }
+}
+
 static void check_whole(const struct config *config, struct config_errors *errors)
 {
     for (size_t i = 0; i < config->daemon_count; i++) {
@@ -646,11 +663,8 @@ static void check_whole(const struct config *config, struct config_errors *error
             }
         }
     }
-    for (size_t i = 0; i < config->sink_count && errors->count == 0; i++) {
-        struct error text;
-        if (sink_settings_check(config->sinks[i], &text) != 0) {
-            *next_error(errors) = text;
-        }
+    if (errors->count == 0) {
+        check_sinks(config, errors);
     }
     if (strcmp(config->mode, "file") == 0) {
         error_set(next_error(errors), "capture.mode: this version reads the daemon's log API only; "

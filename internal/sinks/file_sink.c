@@ -50,12 +50,20 @@ struct state {
 static int check(const struct sink_settings *settings, struct error *error)
 {
     const struct options *options = settings->options;
-    if (settings->common.concurrency != 1) {
-        error_set(error,
-                  "concurrency: a file sink writes one batch after the other; leave it at 1");
-        return -EINVAL;
-    }
     return file_path_check(options->path, error);
+}
+
+/* Two would rotate each other's files and put their lines between each other's. */
+static int check_pair(const struct sink_settings *settings, const struct sink_settings *other,
+                      struct error *error)
+{
+    const struct options *options = settings->options;
+    const struct options *others = other->options;
+    if (strcmp(options->path, others->path) != 0) {
+        return 0;
+    }
+    error_set(error, "path: sinks.%s writes there too; each needs files of its own", other->name);
+    return -EINVAL;
 }
 
 static void destroy(void *sink)
@@ -220,7 +228,9 @@ const struct sink_type file_sink = {
     .options = rows,
     .options_bytes = sizeof(struct options),
     .defaults = {.batch_bytes = "256KiB"},
+    .one_batch = true,
     .check = check,
+    .check_pair = check_pair,
     .create = create,
     .destroy = destroy,
     .prepare = prepare,

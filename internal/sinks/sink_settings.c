@@ -192,9 +192,27 @@ int sink_settings_check(const struct sink_settings *settings, struct error *erro
         sink_settings_http(settings, &http);
         rc = http_sender_check(&http, error);
     }
+    if (rc == 0 && settings->type->one_batch && settings->common.concurrency != 1) {
+        error_set(error, "concurrency: a %s sink writes one batch after the other; leave it at 1",
+                  settings->type->name);
+        rc = -EINVAL;
+    }
     if (rc == 0 && settings->type->check != NULL) {
         rc = settings->type->check(settings, error);
     }
+    if (rc != 0) {
+        error_prefix(error, "sinks.%s", settings->name);
+    }
+    return rc;
+}
+
+int sink_settings_check_pair(const struct sink_settings *settings,
+                             const struct sink_settings *other, struct error *error)
+{
+    const struct sink_type *type = settings->type;
+    int rc = type == other->type && type->check_pair != NULL
+                 ? type->check_pair(settings, other, error)
+                 : 0;
     if (rc != 0) {
         error_prefix(error, "sinks.%s", settings->name);
     }

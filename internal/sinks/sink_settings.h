@@ -59,6 +59,10 @@ bool sink_settings_suggest(const struct sink_settings *settings, const char *pat
 /* The options against each other. -EINVAL with the reason. */
 int sink_settings_check(const struct sink_settings *settings, struct error *error)
     __attribute__((warn_unused_result));
+/* Two sinks of one configuration against each other. -EINVAL with the reason. */
+int sink_settings_check_pair(const struct sink_settings *settings,
+                             const struct sink_settings *other, struct error *error)
+    __attribute__((warn_unused_result));
 bool sink_settings_equal(const struct sink_settings *a, const struct sink_settings *b);
 /* The settings as the transport takes them; texts are borrowed. */
 struct http_sender_options;

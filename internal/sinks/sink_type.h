@@ -3,7 +3,7 @@
  * send (bytes to the world) and judge (what the world answered to a verdict). Everything else is
  * the framework's (sink.h): cursor, batches, lanes, retries, circuit breaker, dead letters, metrics.
  *
- * All functions but `check` run on the sink's thread, or where a command uses the sink alone.
+ * All functions but `check` and `check_pair` run on the sink's thread, or where a command uses the sink alone.
  */
 #pragma once
 
@@ -68,10 +68,14 @@ struct sink_type {
     const struct option_row *options; /* of a struct of options_bytes; ends with a NULL path */
     size_t options_bytes;
     struct sink_defaults defaults;
-    bool uses_http; /* has the options of sink_http.h too */
+    bool uses_http; /* has sink_http_options too */
+    bool one_batch; /* answers within send: more than one batch under way would gain nothing */
 
     /* The settings against each other; nothing is opened. Optional. */
     int (*check)(const struct sink_settings *settings, struct error *error);
+    /* The settings of two sinks of this type against each other. Optional. */
+    int (*check_pair)(const struct sink_settings *settings, const struct sink_settings *other,
+                      struct error *error);
     /* settings live as long as the sink. */
     int (*create)(const struct sink_context *context, const struct sink_settings *settings,
                   void **ret_sink, struct error *error);

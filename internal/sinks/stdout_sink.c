@@ -34,6 +34,15 @@ struct state {
     size_t part_bytes;
 };
 
+/* Lines longer than PIPE_BUF would be mixed. */
+static int check_pair(const struct sink_settings *settings, const struct sink_settings *other,
+                      struct error *error)
+{
+    (void)settings;
+    error_set(error, "there is one standard output, and sinks.%s has it", other->name);
+    return -EINVAL;
+}
+
 static int create(const struct sink_context *context, const struct sink_settings *settings,
                   void **ret_sink, struct error *error)
 {
@@ -129,6 +138,8 @@ const struct sink_type stdout_sink = {
     .options = rows,
     .options_bytes = sizeof(struct options),
     .defaults = {.batch_bytes = "64KiB"},
+    .one_batch = true,
+    .check_pair = check_pair,
     .create = create,
     .destroy = destroy,
     .encode = encode,

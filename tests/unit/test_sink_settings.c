@@ -55,6 +55,30 @@ static int check(struct sink_settings *settings)
     return rc;
 }
 
+static void no_two_sinks_write_to_one_place(void **state)
+{
+    (void)state;
+    static const struct sink_type *const types[] = {&file_sink, &stdout_sink};
+    struct error error = {""};
+    for (size_t i = 0; i < 2; i++) {
+        struct sink_settings *a = make(types[i]);
+        struct sink_settings *b = make(types[i]);
+        struct sink_settings *loki = make(&loki_sink);
+        (void)try_set(a, "path", "/var/log/{stream}.log");
+        (void)try_set(b, "path", "/var/log/{stream}.log");
+        assert_int_equal(sink_settings_check_pair(a, b, &error), -EINVAL);
+        assert_non_null(strstr(error.text, "sinks.name"));
+        assert_int_equal(sink_settings_check_pair(a, loki, &error), 0);
+        assert_int_equal(try_set(a, "concurrency", "2"), 0);
+        assert_int_equal(check(a), -EINVAL);
+        (void)try_set(b, "path", "/var/log/other/{stream}.log");
+        assert_int_equal(sink_settings_check_pair(a, b, &error), i == 0 ? 0 : -EINVAL);
+        sink_settings_destroy(a);
+        sink_settings_destroy(b);
+        sink_settings_destroy(loki);
+    }
+}
+
 static void names_of_sinks_are_names_of_files(void **state)
 {
     (void)state;
@@ -455,6 +479,7 @@ int main(void)
 #define DEAD(test) cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_sinks_are_names_of_files),
+        cmocka_unit_test(no_two_sinks_write_to_one_place),
         cmocka_unit_test(types_have_defaults_of_their_own),
         cmocka_unit_test(unknown_and_wrong_settings_are_refused),
         cmocka_unit_test(settings_are_checked_against_each_other),
