@@ -132,7 +132,7 @@ sink_live_round() {
     rm -rf "$T/data"
     agent_start --set "capture.include.name=$RUN_ID*" "$@"
     for ((i = 1; i <= CONTAINERS; i++)); do
-        run_gen "live$i" --lines $((RATE * (SECONDS_SINK + 4))) --rate $RATE
+        run_gen "live$i" --lines $((RATE * (SECONDS_SINK + 4))) --rate "$RATE"
     done
     sink_live_window "$name"
     wait_until 60 "all lines" metric_ge log_capturer_spool_records_total "$LIVE_LINES"
