@@ -15,8 +15,8 @@
 #
 # Prints a table: figure, measured, reference of the same run, ratio, value wanted. No figure makes
 # it fail; lost lines and programs that do not work do. BIN: folder of the programs.
-# ROUNDS (5), LIVE_ROUNDS (3), SECONDS_LIVE (10), SECONDS_LATENCY (30), SECONDS_SINK (30) shorten or
-# lengthen it.
+# ROUNDS (5), LIVE_ROUNDS (3), SECONDS_LIVE (10), SECONDS_LATENCY (30), SECONDS_SINK (30),
+# SECONDS_IDLE (70) shorten or lengthen it.
 # shellcheck disable=SC2119 # agent_start and others without arguments mean none
 BIN=${BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/release/bin}
 # shellcheck source=tests/integration/lib.sh
@@ -32,6 +32,7 @@ LIVE_ROUNDS=${LIVE_ROUNDS:-3}
 SECONDS_LIVE=${SECONDS_LIVE:-10}
 SECONDS_LATENCY=${SECONDS_LATENCY:-30}
 SECONDS_SINK=${SECONDS_SINK:-30}
+SECONDS_IDLE=${SECONDS_IDLE:-70}
 BACKLOG_LINES=1000000
 LINE_BYTES=100
 FRAME_BYTES=140 # header 8, timestamp 31, line 100, newline 1
@@ -497,6 +498,7 @@ run_idle() {
     note "idle probes in these 60 s: $(($(metric log_capturer_idle_probes_total) - probes))"
     end_fake
     idle_with_sink $count
+    idle_in_image $count
 }
 
 # ---- 7: reuse

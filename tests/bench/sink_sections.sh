@@ -3,6 +3,7 @@
 # The sections of run.sh about sinks and the image, on top of its helpers.
 
 SINK_DELIVERED=log_capturer_sink_lines_delivered_total
+BENCH_IMAGE=log_capturer:latest
 DRAIN_LINES=2000000
 SINK_FIRST_BATCH=10000 # batch_lines: in the first delivery that is seen
 
@@ -193,29 +194,59 @@ run_sink_live() {
 
 # ---- idle, a part of run.sh's section
 
-# idle_with_sink CONTAINERS: memory with a sink that has delivered all there is.
-idle_with_sink() {
+# idle_sink_row CONTAINERS WHERE: memory with a sink that has delivered all there is, of the agent that runs.
+idle_sink_row() {
     local count=$1 before
-    loki_start --discard
-    begin_fake --containers 0
-    agent_start --set sinks.idle.type=loki --set "sinks.idle.url=http://127.0.0.1:$LOKI_PORT"
     before=$(agent_rss_kb)
     fake "create?n=$count&lines=20" >/dev/null
     wait_until 60 "all are followed" metric_eq log_capturer_streams_active "$count"
     wait_until 60 "all lines are delivered" metric_ge $SINK_DELIVERED $((count * 20))
-    progress "10 s, with a sink"
-    sleep 10 # a sink frees its buffers after 5 s without work
-    row "resident memory, $count idle follows, one sink" "$(calc "$(agent_rss_kb) / 1024")" MiB \
+    progress "$SECONDS_IDLE s, with a sink$2"
+    sleep "$SECONDS_IDLE" # the agent gives back what the start has needed
+    row "resident memory, $count idle follows, one sink$2" "$(calc "$(agent_rss_kb) / 1024")" MiB \
         "$(calc "$before / 1024")" "none" "<= 32 MiB"
-    row "threads, with it" "$(agent_threads)" '' - - -
-    row "% of a core over 10 s, with it" "$(idle_window 10)" '%' - - -
+    row "threads" "$(agent_threads)" '' - - -
+    row "% of a core over 10 s" "$(idle_window 10)" '%' - - -
+}
+
+idle_with_sink() {
+    loki_start --discard
+    begin_fake --containers 0
+    agent_start --set sinks.idle.type=loki --set "sinks.idle.url=http://127.0.0.1:$LOKI_PORT"
+    idle_sink_row "$1" ""
     end_fake
+    loki_stop
+}
+
+# idle_in_image CONTAINERS: the same with the image's program and libraries.
+idle_in_image() {
+    local id
+    if ! docker image inspect $BENCH_IMAGE >/dev/null 2>&1; then
+        note "no $BENCH_IMAGE (make image): not measured in it"
+        return
+    fi
+    t_need_docker
+    loki_start --discard
+    begin_fake --containers 0
+    id=$(docker run -d --network host --user 0 --label "$TEST_LABEL=$RUN_ID" -v "$T:$T" \
+        -e "DOCKER_HOST=$AGENT_DOCKER_HOST" $BENCH_IMAGE run --data-dir "$T/data" --listen "127.0.0.1:$PORT" \
+        --output none --set sinks.idle.type=loki --set "sinks.idle.url=http://127.0.0.1:$LOKI_PORT")
+    AGENT_PID=$(docker inspect -f '{{.State.Pid}}' "$id")
+    wait_until 30 "the agent is ready" agent_is_ready
+    idle_sink_row "$1" ", image"
+    docker stop "$id" >/dev/null
+    end_containers
+    fake_stop
+    AGENT_DOCKER_HOST=''
     loki_stop
 }
 
 # ---- the image
 
-image_compose() { tools/compose.sh -p "${RUN_ID,,}" "$@"; }
+# Not tools/compose.sh, which makes a base image to build from.
+image_compose() {
+    "${COMPOSE[@]}" -p "${RUN_ID,,}" --project-directory "$TOP" -f "$TOP/docker-compose.yml" "$@"
+}
 
 image_is_healthy() {
     local id
@@ -229,17 +260,22 @@ image_end() {
     t_end $rc
 }
 
-# Nothing is built and no base image is needed: a name for it keeps compose.sh from making one.
 run_image() {
-    local image=log_capturer:latest round start healthy=() LOG_CAPTURER_BASE=scratch LOG_CAPTURER_PORT
+    local round start healthy=() TOP LOG_CAPTURER_PORT LOG_CAPTURER_TAG COMPOSE=(docker-compose)
     if [ "${DOCKER_HOST:-unix:///var/run/docker.sock}" != unix:///var/run/docker.sock ] ||
-        ! docker image inspect $image >/dev/null 2>&1; then
-        note "no $image at the usual socket (make image): skipped"
+        ! docker image inspect $BENCH_IMAGE >/dev/null 2>&1; then
+        note "no $BENCH_IMAGE at the usual socket (make image): skipped"
         return
     fi
-    cd "$(dirname "${BASH_SOURCE[0]}")/../.." || fail "no sources"
+    ! docker compose version >/dev/null 2>&1 || COMPOSE=(docker compose)
+    if ! command -v "${COMPOSE[0]}" >/dev/null; then
+        note "no compose (tools/install-deps.sh image): skipped"
+        return
+    fi
+    TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+    "$TOP/docker/env.sh"
     LOG_CAPTURER_PORT=$(t_free_port)
-    export LOG_CAPTURER_BASE LOG_CAPTURER_PORT
+    export LOG_CAPTURER_PORT LOG_CAPTURER_TAG=latest
     trap image_end EXIT
     for ((round = 1; round <= ROUNDS; round++)); do
         progress "round $round of $ROUNDS"
@@ -249,7 +285,7 @@ run_image() {
         healthy+=("$(seconds_between "$start" "$(now_us)")")
         image_compose down -v -t 5 >"$T/down.log" 2>&1 || fail "down: $(tail -n 5 "$T/down.log")"
     done
-    row "size of $image" "$(calc "$(docker image inspect -f '{{.Size}}' $image) / 1e6" 2)" MB - - "<= 20 MB"
+    row "size of $BENCH_IMAGE" "$(calc "$(docker image inspect -f '{{.Size}}' $BENCH_IMAGE) / 1e6" 2)" MB - - "<= 20 MB"
     row "s from \`compose up -d\` to healthy" "$(median "${healthy[@]}")" s - - "<= 2 s"
     note "least-most of $ROUNDS: $(range "${healthy[@]}") s"
 }
