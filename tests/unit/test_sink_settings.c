@@ -114,7 +114,7 @@ static void types_have_defaults_of_their_own(void **state)
     struct sink_settings *out = make(&stdout_sink);
     assert_int_equal(loki->common.batch_bytes, MIB);
     assert_int_equal(loki->common.batch_age_ns, 1000000000);
-    assert_int_equal(loki->common.concurrency, 2);
+    assert_int_equal(loki->common.concurrency, 1);
     assert_int_equal(file->common.batch_bytes, 256 * 1024);
     assert_int_equal(file->common.batch_age_ns, 0);
     assert_int_equal(file->common.concurrency, 1);
