@@ -107,9 +107,12 @@ static void check_template(const char *text, size_t size)
     char *const hostile[VALUES] = {dots, slash, empty, newline, dots, plain};
     char *const lengthy[VALUES] = {plain,      long_value, long_value,
                                    long_value, long_value, long_value};
-    char *template = strndup(text, size);
+    char *template = malloc(size +
+                            1); /* strndup() reads behind what is not terminated, says ASan */
     struct error error = {""};
     must(template != NULL);
+    memcpy(template, text, size);
+    template[size] = '\0';
     if (file_path_check(template, &error) == 0) {
         expand(template, hostile);
         expand(template, lengthy);
