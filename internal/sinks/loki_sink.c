@@ -475,20 +475,29 @@ static void set_request(struct state *state, const char *url)
     }
 }
 
+static void release(void *sink)
+{
+    struct state *state = sink;
+    loki_encoder_finish(&state->encoder);
+    free(state->streams);
+    free(state->entries);
+    state->streams = NULL;
+    state->entries = NULL;
+    state->capacity = 0;
+}
+
 static void destroy(void *sink)
 {
     struct state *state = sink;
+    release(state);
     for (struct map_node *node = map_next(&state->sets, NULL); node != NULL;) {
         struct label_set *set = container_of(node, struct label_set, node);
         node = map_next(&state->sets, node);
         free(set);
     }
     map_finish(&state->sets);
-    loki_encoder_finish(&state->encoder);
     metric_finish(&state->set_count);
     metric_finish(&state->over_limit);
-    free(state->streams);
-    free(state->entries);
     free(state);
 }
 
@@ -536,4 +545,5 @@ const struct sink_type loki_sink = {
     .compress = compress,
     .send = send_batch,
     .judge = judge,
+    .release = release,
 };

@@ -92,6 +92,8 @@ struct sink_type {
     enum sink_verdict (*judge)(void *sink, const struct sink_response *response);
     /* What was delivered until now must survive: called before the cursor is stored. Optional. */
     int (*settle)(void *sink, uint64_t next_record);
+    /* Frees what only a batch needs: there was none for a while. Optional. */
+    void (*release)(void *sink);
     /* A little of work that can wait, when nothing else is to do; true: there is more. Optional. */
     bool (*work)(void *sink);
 };

@@ -529,6 +529,9 @@ static void release_buffers(struct sink *sink)
         buf_finish(&sink->lanes[i].plain);
         buf_finish(&sink->lanes[i].payload);
     }
+    if (sink->type->release != NULL) {
+        sink->type->release(sink->state);
+    }
     sink->busy_ns = 0;
 }
 
