@@ -16,7 +16,7 @@
 # Prints a table: figure, measured, reference of the same run, ratio, value wanted. No figure makes
 # it fail; lost lines and programs that do not work do. BIN: folder of the programs.
 # ROUNDS (5), LIVE_ROUNDS (3), SECONDS_LIVE (10), SECONDS_LATENCY (30), SECONDS_SINK (30),
-# SECONDS_IDLE (70) shorten or lengthen it.
+# SECONDS_IDLE (100) shorten or lengthen it.
 # shellcheck disable=SC2119 # agent_start and others without arguments mean none
 BIN=${BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/release/bin}
 # shellcheck source=tests/integration/lib.sh
@@ -32,7 +32,7 @@ LIVE_ROUNDS=${LIVE_ROUNDS:-3}
 SECONDS_LIVE=${SECONDS_LIVE:-10}
 SECONDS_LATENCY=${SECONDS_LATENCY:-30}
 SECONDS_SINK=${SECONDS_SINK:-30}
-SECONDS_IDLE=${SECONDS_IDLE:-70}
+SECONDS_IDLE=${SECONDS_IDLE:-100}
 BACKLOG_LINES=1000000
 LINE_BYTES=100
 FRAME_BYTES=140 # header 8, timestamp 31, line 100, newline 1
