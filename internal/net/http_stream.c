@@ -22,8 +22,7 @@
 
 #include "net/http_private.h"
 
-#define STREAM_BUFFER_BYTES                                                                        \
-    4096L /* there may be thousands of idle follows; 16 KiB read no faster */
+#define STREAM_BUFFER_BYTES 4096L /* there may be thousands of idle follows */
 #define STREAM_ROUND_SHARE_BYTES (64U * 1024U)
 #define OPENING_LIMIT_NS INT64_C(1000000000)
 #define CONNECT_LIMIT_MS 10000L

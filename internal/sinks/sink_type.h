@@ -55,7 +55,7 @@ struct sink_context {
     void *data;
 };
 
-/* How a type wants its batches by default; 0: as the rows of sink_common_options say. */
+/* How a type wants its batches by default; NULL: as the rows of sink_common_options say. */
 struct sink_defaults {
     const char *batch_bytes;
     const char *batch_age;
