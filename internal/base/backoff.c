@@ -35,7 +35,8 @@ int64_t backoff_next(struct backoff *backoff)
     if (ceiling > backoff->limit_ns || ceiling <= 0) {
         ceiling = backoff->limit_ns;
     }
-    return ceiling / 2 + jitter(ceiling - ceiling / 2 + 1);
+    int64_t least = backoff->full_jitter ? 0 : ceiling / 2;
+    return least + jitter(ceiling - least + 1);
 }
 
 void backoff_reset(struct backoff *backoff)

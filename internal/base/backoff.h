@@ -1,16 +1,19 @@
 /*
- * Exponential backoff with full jitter (as in "Exponential Backoff And Jitter", AWS Architecture
- * Blog, 2015): the next delay is uniform between half of the present ceiling and the ceiling.
+ * Exponential backoff with jitter (as in "Exponential Backoff And Jitter", AWS Architecture Blog,
+ * 2015): the next delay is uniform between half of the present ceiling and the ceiling ("equal
+ * jitter"), or between 0 and the ceiling ("full jitter").
  * One owner, one thread.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct backoff {
     int64_t first_ns;
     int64_t limit_ns;
     unsigned failures;
+    bool full_jitter;
 };
 
 /* The delay before the next attempt; each call counts one failure. */

@@ -73,7 +73,8 @@ static void retry_later(struct container *container, int64_t least_ns)
         set_state(container, CONTAINER_SUSPENDED);
         return;
     }
-    struct backoff backoff = {RETRY_FIRST_NS, RETRY_LIMIT_NS, container->failures++};
+    struct backoff backoff = {
+        .first_ns = RETRY_FIRST_NS, .limit_ns = RETRY_LIMIT_NS, .failures = container->failures++};
     int64_t delay = backoff_next(&backoff);
     set_state(container, CONTAINER_RETRYING);
     loop_timer_arm(&container->retry_timer, delay > least_ns ? delay : least_ns);

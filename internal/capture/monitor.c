@@ -381,7 +381,8 @@ int monitor_create(struct capture_shared *shared, struct docker_client *client,
     monitor->host.shared = shared;
     monitor->host.client = client;
     monitor->name = docker_client_name(client);
-    monitor->backoff = (struct backoff){RECONNECT_FIRST_NS, RECONNECT_LIMIT_NS, 0};
+    monitor->backoff = (struct backoff){.first_ns = RECONNECT_FIRST_NS,
+                                        .limit_ns = RECONNECT_LIMIT_NS};
     loop_timer_init(loop, &monitor->reconnect_timer, handle_reconnect, monitor);
     loop_timer_init(loop, &monitor->relist_timer, handle_relist, monitor);
     loop_timer_init(loop, &monitor->ping_timer, handle_ping_timer, monitor);

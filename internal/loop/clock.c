@@ -28,6 +28,24 @@ const struct clock *clock_real(void)
     return &real;
 }
 
+static int64_t coarse_monotonic(const struct clock *clock)
+{
+    (void)clock;
+    return read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
+static int64_t coarse_wall(const struct clock *clock)
+{
+    (void)clock;
+    return read_clock(CLOCK_REALTIME_COARSE);
+}
+
+const struct clock *clock_coarse(void)
+{
+    static const struct clock coarse = {coarse_monotonic, coarse_wall};
+    return &coarse;
+}
+
 static int64_t fake_monotonic(const struct clock *clock)
 {
     return ((const struct clock_fake *)(const void *)clock)->monotonic;

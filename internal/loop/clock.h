@@ -14,6 +14,10 @@ struct clock {
 /* CLOCK_MONOTONIC and CLOCK_REALTIME. */
 const struct clock *clock_real(void);
 
+/* The same as of the last tick of the kernel (CLOCK_MONOTONIC_COARSE: up to 4 ms late), which costs a
+ * fifth of the time. */
+const struct clock *clock_coarse(void);
+
 /* A clock that stands still until a test moves it. The caller keeps it in place. */
 struct clock_fake {
     struct clock base;

@@ -24,16 +24,19 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
 char *__real_strdup(const char *text);
 char *__real_strndup(const char *text, size_t limit);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
 char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t limit);
 void *torture_exempt_malloc(size_t size);
 void *torture_exempt_calloc(size_t count, size_t size);
 void *torture_exempt_realloc(void *old, size_t size);
+void *torture_exempt_aligned_alloc(size_t alignment, size_t size);
 char *torture_exempt_strdup(const char *text);
 char *torture_exempt_strndup(const char *text, size_t limit);
 
@@ -111,6 +114,11 @@ void *__wrap_realloc(void *old, size_t size)
     return fails_now() ? NULL : __real_realloc(old, size);
 }
 
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return fails_now() ? NULL : __real_aligned_alloc(alignment, size);
+}
+
 char *__wrap_strdup(const char *text)
 {
     return fails_now() ? NULL : __real_strdup(text);
@@ -134,6 +142,11 @@ void *torture_exempt_calloc(size_t count, size_t size)
 void *torture_exempt_realloc(void *old, size_t size)
 {
     return __real_realloc(old, size);
+}
+
+void *torture_exempt_aligned_alloc(size_t alignment, size_t size)
+{
+    return __real_aligned_alloc(alignment, size);
 }
 
 char *torture_exempt_strdup(const char *text)

@@ -22,6 +22,19 @@ static void each_delay_lies_between_half_the_ceiling_and_the_ceiling(void **stat
     }
 }
 
+static void with_full_jitter_a_delay_lies_anywhere_up_to_the_ceiling(void **state)
+{
+    (void)state;
+    int low = 0;
+    for (int round = 0; round < 1000; round++) {
+        struct backoff backoff = {.first_ns = 1000, .limit_ns = 60000, .full_jitter = true};
+        int64_t delay = backoff_next(&backoff);
+        assert_true(delay >= 0 && delay <= 1000);
+        low += delay < 500;
+    }
+    assert_in_range(low, 300, 700);
+}
+
 static void after_a_success_it_begins_again(void **state)
 {
     (void)state;
@@ -63,6 +76,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_delay_lies_between_half_the_ceiling_and_the_ceiling),
+        cmocka_unit_test(with_full_jitter_a_delay_lies_anywhere_up_to_the_ceiling),
         cmocka_unit_test(after_a_success_it_begins_again),
         cmocka_unit_test(a_first_delay_above_the_limit_is_the_limit),
         cmocka_unit_test(jitter_stays_below_its_bound_and_reaches_all_of_it),

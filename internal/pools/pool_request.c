@@ -1,0 +1,165 @@
+/*
+ * A request's waiter is notified by whatever thread hands something over. That thread puts the
+ * request into the loop's mailbox and rings; the loop's thread then calls on_done. A time-out is
+ * the loop's own timer: whoever takes the waiter out of the pool's queue first decides.
+ */
+#include "pools/pool_request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "loop/task.h"
+#include "pools/pool_private.h"
+
+struct pool_mailbox {
+    struct loop_post post;
+    pthread_mutex_t lock;
+    struct list ready;
+};
+
+/* ---- mailbox ---- */
+
+static void deliver(struct pool_request *request)
+{
+    struct pool_lease lease = request->waiter.lease;
+    request->active = false;
+    loop_timer_disarm(&request->timer);
+    request->on_done(request, request->waiter.rc, lease, request->data);
+}
+
+/* One at a time, for a callback may cancel any other. */
+static struct pool_request *take_ready(struct pool_mailbox *mailbox)
+{
+    struct pool_request *request = NULL;
+    (void)pthread_mutex_lock(&mailbox->lock);
+    if (!list_empty(&mailbox->ready)) {
+        request = container_of(mailbox->ready.next, struct pool_request, ready_link);
+        list_remove(&request->ready_link);
+    }
+    (void)pthread_mutex_unlock(&mailbox->lock);
+    return request;
+}
+
+static void handle_post(struct loop_post *post, void *data)
+{
+    (void)post;
+    struct pool_mailbox *mailbox = data;
+    struct pool_request *request;
+    while ((request = take_ready(mailbox)) != NULL) {
+        deliver(request);
+    }
+}
+
+int pool_mailbox_create(struct loop *loop, struct pool_mailbox **ret_mailbox)
+{
+    struct pool_mailbox *mailbox = calloc(1, sizeof(*mailbox));
+    if (mailbox == NULL) {
+        return -ENOMEM;
+    }
+    (void)pthread_mutex_init(&mailbox->lock, NULL);
+    list_init(&mailbox->ready);
+    loop_post_add(loop, &mailbox->post, handle_post, mailbox);
+    *ret_mailbox = mailbox;
+    return 0;
+}
+
+void pool_mailbox_destroy(struct pool_mailbox *mailbox)
+{
+    if (mailbox == NULL) {
+        return;
+    }
+    loop_post_remove(&mailbox->post);
+    (void)pthread_mutex_destroy(&mailbox->lock);
+    free(mailbox);
+}
+
+/* ---- requests ---- */
+
+static void notify_request(struct pool_waiter *waiter)
+{
+    struct pool_request *request = container_of(waiter, struct pool_request, waiter);
+    struct pool_mailbox *mailbox = request->mailbox;
+    if (!waiter->done) {
+        return; /* a nudge: whoever tends the pool sees to the next attempt */
+    }
+    (void)pthread_mutex_lock(&mailbox->lock);
+    list_append(&mailbox->ready, &request->ready_link);
+    (void)pthread_mutex_unlock(&mailbox->lock);
+    loop_post_send(&mailbox->post);
+}
+
+/* Takes it out of the queue; false: it has been answered. */
+static bool withdraw(struct pool_request *request)
+{
+    struct pool *pool = request->pool;
+    pool_lock(pool);
+    bool waits = !request->waiter.done;
+    if (waits) {
+        pool_unqueue_locked(pool, &request->waiter);
+    }
+    pool_unlock(pool);
+    return waits;
+}
+
+static void handle_timeout(struct loop_timer *timer, void *data)
+{
+    (void)timer;
+    struct pool_request *request = data;
+    if (withdraw(request)) {
+        metric_add(&request->pool->timeouts, 1);
+        request->active = false;
+        request->on_done(request, -ETIMEDOUT, (struct pool_lease){.resource = NULL}, request->data);
+    }
+}
+
+void pool_request_init(struct pool_request *request, struct loop *loop, pool_request_fn on_done,
+                       void *data)
+{
+    *request = (struct pool_request){.on_done = on_done, .data = data};
+    list_init(&request->ready_link);
+    loop_timer_init(loop, &request->timer, handle_timeout, request);
+}
+
+void pool_request_start(struct pool_request *request, struct pool *pool,
+                        struct pool_mailbox *mailbox, const struct pool_wish *wish, bool creates)
+{
+    request->waiter = (struct pool_waiter){
+        .wish = *wish, .creates = creates, .notify = notify_request};
+    request->pool = pool;
+    request->mailbox = mailbox;
+    request->active = true;
+    if (wish->timeout_ns >= 0) {
+        loop_timer_arm(&request->timer, wish->timeout_ns);
+    }
+    pool_lock(pool);
+    pool_queue_locked(pool, &request->waiter, false);
+    if (pool->closed || pool_is_hopeless_locked(pool)) {
+        pool_fail_waiters_locked(pool, pool->closed ? -ESHUTDOWN : -EHOSTDOWN);
+    } else {
+        pool_match_locked(pool);
+    }
+    pool_unlock(pool);
+}
+
+void pool_request_cancel(struct pool_request *request)
+{
+    if (!request->active) {
+        return;
+    }
+    request->active = false;
+    loop_timer_disarm(&request->timer);
+    if (withdraw(request)) {
+        return;
+    }
+    (void)pthread_mutex_lock(&request->mailbox->lock);
+    list_remove(&request->ready_link);
+    (void)pthread_mutex_unlock(&request->mailbox->lock);
+    if (request->waiter.rc != 0) {
+        return;
+    }
+    if (request->waiter.lease.resource != NULL) {
+        (void)pool_release(request->pool, request->waiter.lease);
+    } else {
+        pool_abandon(request->pool, request->waiter.lease, 0, "");
+    }
+}
