@@ -138,7 +138,7 @@ check_banned() {
         }
         return out
     }
-    FNR == 1 { in_comment = 0; strict = FILENAME !~ /^tests\//; exempt = FILENAME ~ /^internal\/base\// }
+    FNR == 1 { in_comment = 0; strict = FILENAME !~ /^(tests|examples)\//; exempt = FILENAME ~ /^internal\/base\// }
     exempt { next }
     !/[a-z_]+[ \t]*\(/ && !/\/\*|\*\// { next }
     {
@@ -161,7 +161,7 @@ check_paths() {
         sed -E 's/^([^:]+:[0-9]+):.*/\1: a path of one machine; derive it from the place of the script, or take an option/' || true
 }
 
-mapfile -t all_files < <(find internal cmd tests -name '*.[ch]' 2>/dev/null | sort)
+mapfile -t all_files < <(find internal cmd examples tests -name '*.[ch]' 2>/dev/null | sort)
 mapfile -t room_files < <(find internal cmd -name '*.[ch]' 2>/dev/null | sort)
 rooms=$(read_rooms)
 pairs=$(grep -v '^internal/ROOMS:' <<<"$rooms" || true)

@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=(-i)
 [ "${1:-}" != --check ] || mode=(--dry-run -Werror)
-mapfile -d '' files < <(find internal cmd tests -name '*.[ch]' -print0 2>/dev/null)
+mapfile -d '' files < <(find internal cmd examples tests -name '*.[ch]' -print0 2>/dev/null)
 [ ${#files[@]} -gt 0 ] || exit 0
 clang-format "${mode[@]}" --style=file "${files[@]}"

@@ -33,6 +33,8 @@ test  cmd:python3            python3
 test  cmd:setpriv            util-linux
 test  cmd:openssl            openssl
 test  cmd:socat              socat
+test  pkg:libpq              libpq-dev
+test  file:/usr/lib/postgresql/*/bin/postgres postgresql
 dockerd cmd:dockerd          docker.io
 fuzz  cmd:clang              clang
 fuzz  file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev
