@@ -3,7 +3,7 @@
 
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS internal/ROOMS)
 set(room_libraries_base PkgConfig::CJSON)
-set(room_libraries_net PkgConfig::CURL)
+set(room_libraries_net PkgConfig::CURL PkgConfig::OPENSSL)
 set(room_libraries_web PkgConfig::MICROHTTPD)
 set(room_libraries_agent PkgConfig::YAML)
 set(room_libraries_spool PkgConfig::ZSTD)

@@ -11,6 +11,7 @@ build cmd:cmake              cmake
 build cmd:ninja              ninja-build
 build cmd:pkg-config         pkg-config
 build pkg:libcurl            libcurl4-openssl-dev
+build pkg:openssl            libssl-dev
 build pkg:libcjson           libcjson-dev
 build pkg:libmicrohttpd      libmicrohttpd-dev
 build pkg:yaml-0.1           libyaml-dev

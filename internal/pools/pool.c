@@ -177,8 +177,7 @@ static uint32_t take_fast(struct pool *pool, const struct pool_wish *wish)
     }
 }
 
-/* What was lent exclusively is looked at afterwards; false: it is gone, ask again. */
-static bool stands_the_check(struct pool *pool, struct pool_lease *lease)
+bool pool_stands_check(struct pool *pool, const struct pool_lease *lease)
 {
     struct pool_slot *slot = &pool->slots[lease->slot];
     if (lease->resource == NULL || !is_due_for_check(pool, slot)) {
@@ -232,7 +231,7 @@ int pool_try_acquire(struct pool *pool, const struct pool_wish *wish, struct poo
     int rc;
     do {
         rc = try_slow(pool, wish, ret_lease);
-    } while (rc == 0 && !stands_the_check(pool, ret_lease));
+    } while (rc == 0 && !pool_stands_check(pool, ret_lease));
     return rc;
 }
 
@@ -347,7 +346,7 @@ static int acquire_slow(struct pool *pool, const struct pool_wish *wish,
         sleeper.first = true;
         if (rc == 0 && ret_lease->resource == NULL) {
             rc = create_one(pool, ret_lease, error);
-        } else if (rc == 0 && !stands_the_check(pool, ret_lease)) {
+        } else if (rc == 0 && !pool_stands_check(pool, ret_lease)) {
             rc = 1;
         }
     } while (rc > 0);

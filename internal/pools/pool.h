@@ -48,13 +48,14 @@ struct pool_options {
     uint32_t reserved;         /* of max, for POOL_HIGH; below max */
     int64_t idle_limit_ns;     /* idle longer: destroyed, but for the last `min`; 0: never */
     int64_t age_limit_ns;      /* older, less up to a tenth by chance: not used again; 0: never */
-    int64_t check_idle_ns;     /* is_healthy is asked before one is handed out that was not seen
-                                * well for so long, and by the sweep; negative: never */
+    int64_t check_idle_ns;     /* is_healthy is asked, by the sweep and before one is handed out,
+                                * when it was not seen well for so long; negative: never */
     bool check_released;       /* ... and when it is returned */
     int64_t adapt_interval_ns; /* the size follows demand (pool_adapt.h); 0: min is kept */
     uint32_t break_after;      /* failures of create in a row that open the circuit; 0: 5 */
     int64_t retry_first_ns;    /* pause after the first failure; doubles, full jitter; 0: 100 ms */
     int64_t retry_limit_ns;    /* 0: 30 s */
+    bool patient;              /* who waits goes on waiting while the circuit is open */
     /* Fewer are there than should be. Any thread, under the pool's lock: a wake-up only. Optional. */
     void (*on_wanted)(void *data);
 };
@@ -62,8 +63,7 @@ struct pool_options {
 /* -EINVAL with the reason, -ENOMEM. */
 int pool_create(const struct pool_options *options, struct pool **ret_pool, struct error *error)
     __attribute__((warn_unused_result));
-/* Closes where that was not done, waiting for nothing. What is out still may be released: the last
- * one frees the pool. NULL is ignored. */
+/* Closes, waiting for nothing. What is out may still be released; the last frees the pool. */
 void pool_destroy(struct pool *pool);
 /* Series with the label pool="<name>"; the metrics must outlive the pool. */
 int pool_register_metrics(struct pool *pool, struct metrics *metrics)

@@ -83,6 +83,8 @@ int64_t pool_adapt_locked(struct pool *pool, int64_t now_ns);
 
 /* As pool_missing(). */
 uint32_t pool_missing_locked(const struct pool *pool);
+/* What was lent exclusively is looked at afterwards; false: it was not well and is gone, ask again. */
+bool pool_stands_check(struct pool *pool, const struct pool_lease *lease);
 /* Instead of the options' on_wanted. */
 void pool_set_wanted(struct pool *pool, void (*on_wanted)(void *data), void *data);
 void pool_free(struct pool *pool);

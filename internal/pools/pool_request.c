@@ -19,9 +19,32 @@ struct pool_mailbox {
 
 /* ---- mailbox ---- */
 
+/* Into the queue, and what is there is handed out at once. */
+static void enqueue(struct pool_request *request, bool first)
+{
+    struct pool *pool = request->pool;
+    request->waiter.done = false;
+    pool_lock(pool);
+    pool_queue_locked(pool, &request->waiter, first);
+    if (pool->closed || pool_is_hopeless_locked(pool)) {
+        pool_fail_waiters_locked(pool, pool->closed ? -ESHUTDOWN : -EHOSTDOWN);
+    } else {
+        pool_match_locked(pool);
+    }
+    pool_unlock(pool);
+}
+
 static void deliver(struct pool_request *request)
 {
     struct pool_lease lease = request->waiter.lease;
+    if (request->waiter.rc == 0 && !pool_stands_check(request->pool, &lease)) {
+        if (request->waiter.wish.timeout_ns < 0 || loop_timer_armed(&request->timer)) {
+            enqueue(request, true); /* its turn is not over */
+            return;
+        }
+        request->waiter.rc = -ETIMEDOUT;
+        lease.resource = NULL;
+    }
     request->active = false;
     loop_timer_disarm(&request->timer);
     request->on_done(request, request->waiter.rc, lease, request->data);
@@ -131,14 +154,7 @@ void pool_request_start(struct pool_request *request, struct pool *pool,
     if (wish->timeout_ns >= 0) {
         loop_timer_arm(&request->timer, wish->timeout_ns);
     }
-    pool_lock(pool);
-    pool_queue_locked(pool, &request->waiter, false);
-    if (pool->closed || pool_is_hopeless_locked(pool)) {
-        pool_fail_waiters_locked(pool, pool->closed ? -ESHUTDOWN : -EHOSTDOWN);
-    } else {
-        pool_match_locked(pool);
-    }
-    pool_unlock(pool);
+    enqueue(request, false);
 }
 
 void pool_request_cancel(struct pool_request *request)

@@ -34,8 +34,8 @@ bool pool_may_create_locked(const struct pool *pool)
 
 bool pool_is_hopeless_locked(const struct pool *pool)
 {
-    return pool->failures >= pool->options.break_after && pool->creating == 0 &&
-           atomic_load(&pool->live) == 0 && !pool_may_create_locked(pool);
+    return !pool->options.patient && pool->failures >= pool->options.break_after &&
+           pool->creating == 0 && atomic_load(&pool->live) == 0 && !pool_may_create_locked(pool);
 }
 
 void pool_queue_locked(struct pool *pool, struct pool_waiter *waiter, bool first)

@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/hostport.h"
 #include "base/str.h"
 #include "loop/timer.h"
 
@@ -265,30 +267,6 @@ static enum MHD_Result handle_request(void *data, struct MHD_Connection *connect
 
 /* ---- listening ---- */
 
-/* Splits "host:port", "[host]:port", ":port". */
-static int split_address(const char *listen_on, char *ret_host, size_t host_bytes, char *ret_port,
-                         size_t port_bytes)
-{
-    const char *colon = strrchr(listen_on, ':');
-    uint64_t port;
-    if (colon == NULL || str_parse_u64(colon + 1, &port) != 0 || port > 65535) {
-        return -EINVAL;
-    }
-    const char *host = listen_on;
-    size_t size = (size_t)(colon - listen_on);
-    if (size >= 2 && host[0] == '[' && host[size - 1] == ']') {
-        host++;
-        size -= 2;
-    }
-    if (size >= host_bytes || strlen(colon + 1) >= port_bytes) {
-        return -EINVAL;
-    }
-    memcpy(ret_host, host, size);
-    ret_host[size] = '\0';
-    (void)str_copy(ret_port, port_bytes, colon + 1);
-    return 0;
-}
-
 static int bind_first(const struct addrinfo *found)
 {
     int rc = -EADDRNOTAVAIL;
@@ -311,16 +289,16 @@ static int bind_first(const struct addrinfo *found)
 
 static int open_listener(const char *listen_on, struct error *error)
 {
-    char host[256];
+    struct hostport hostport;
     char port[8];
-    if (split_address(listen_on, host, sizeof(host), port, sizeof(port)) != 0) {
-        error_set(error, "'%s' is no address to listen on; write host:port, as in 127.0.0.1:8001",
-                  listen_on);
-        return -EINVAL;
+    int rc = hostport_parse(listen_on, &hostport, error);
+    if (rc != 0) {
+        return rc;
     }
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
-    int code = getaddrinfo(host[0] == '\0' ? NULL : host, port, &hints, &found);
+    (void)snprintf(port, sizeof(port), "%u", hostport.port);
+    int code = getaddrinfo(hostport.host[0] == '\0' ? NULL : hostport.host, port, &hints, &found);
     if (code != 0) {
         error_set(error, "can't listen on %s: %s", listen_on, gai_strerror(code));
         return -EINVAL;
