@@ -71,7 +71,7 @@ static const struct pool_type connection_type = {
 struct worker {
     struct pool *pool;
     pthread_t thread;
-    char name[16];
+    char name[24];
     uint64_t rounds;
     uint64_t served;
 };
