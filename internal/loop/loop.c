@@ -207,7 +207,10 @@ static int control(struct loop_fd *source, int operation, int events)
     struct epoll_event event = {0};
     event.events = ((events & LOOP_READ) != 0 ? (uint32_t)EPOLLIN : 0U) |
                    ((events & LOOP_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0U) |
-                   ((events & LOOP_ONE_SHOT) != 0 ? (uint32_t)EPOLLONESHOT : 0U);
+                   ((events & LOOP_ONE_SHOT) != 0 ? (uint32_t)EPOLLONESHOT : 0U) |
+                   ((events & LOOP_EDGE) != 0 ? (uint32_t)EPOLLET : 0U) |
+                   ((events & LOOP_HANGUP) != 0 ? (uint32_t)EPOLLRDHUP : 0U) |
+                   ((events & LOOP_EXCLUSIVE) != 0 ? (uint32_t)EPOLLEXCLUSIVE : 0U);
     event.data.u64 = (uint64_t)loop->slots[source->slot].generation << 32 | source->slot;
     if (epoll_ctl(loop->epoll_fd, operation, source->fd, &event) == 0) {
         return 0;
@@ -272,6 +275,15 @@ void loop_fd_remove(struct loop_fd *source)
     }
     /* Fails harmlessly where the fd was closed first. */
     (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+    loop_fd_forget(source);
+}
+
+void loop_fd_forget(struct loop_fd *source)
+{
+    struct loop *loop = source->loop;
+    if (loop == NULL) {
+        return;
+    }
     struct slot *slot = &loop->slots[source->slot];
     slot->source = NULL;
     slot->generation++;
@@ -489,6 +501,9 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
     }
     if ((event->events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
         events |= LOOP_WRITE;
+    }
+    if ((event->events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
+        events |= slot->source->events & LOOP_HANGUP;
     }
     slot->source->handle(slot->source, events, slot->source->data);
 }

@@ -38,10 +38,18 @@ int64_t loop_now_ns(const struct loop *loop);
 
 /* ---- file descriptors ---- */
 
-enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_ONE_SHOT = 4 };
+enum {
+    LOOP_READ = 1,
+    LOOP_WRITE = 2,
+    LOOP_ONE_SHOT = 4,  /* fires once, until loop_fd_modify() */
+    LOOP_EDGE = 8,      /* fires when something became ready, not while it is (EPOLLET) */
+    LOOP_HANGUP = 16,   /* tells the peer's end of writing too (EPOLLRDHUP) */
+    LOOP_EXCLUSIVE = 32 /* of a descriptor that several loops watch, some are woken, not all */
+};
 
 struct loop_fd;
-/* events: LOOP_READ and LOOP_WRITE; an error or hang-up is reported as both. */
+/* events: LOOP_READ and LOOP_WRITE; an error or hang-up is reported as both. LOOP_HANGUP where it was
+ * asked for. */
 typedef void (*loop_fd_fn)(struct loop_fd *source, int events, void *data);
 
 struct loop_fd {
@@ -54,13 +62,15 @@ struct loop_fd {
 };
 
 void loop_fd_init(struct loop_fd *source, loop_fd_fn handle, void *data);
-/* With LOOP_ONE_SHOT it fires once and is armed again by loop_fd_modify(). The fd stays the
- * caller's. Returns 0 or a negative errno. */
+/* The fd stays the caller's. Returns 0 or a negative errno. */
 int loop_fd_add(struct loop *loop, struct loop_fd *source, int fd, int events)
     __attribute__((warn_unused_result));
 int loop_fd_modify(struct loop_fd *source, int events);
 /* To be called before the fd is closed. */
 void loop_fd_remove(struct loop_fd *source);
+/* Takes it out where the caller closes the fd at once and nobody else has the same open file: closing
+ * is what takes it out of the kernel's set, which saves a system call. */
+void loop_fd_forget(struct loop_fd *source);
 
 /* ---- signals ---- */
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,6 +144,65 @@ static void a_source_removed_by_another_of_the_same_batch_is_not_called(void **s
 }
 
 static struct watched late;
+
+/* A socket pair whose first end is watched. */
+static void watch_socket(struct loop *loop, struct watched *watched, int events)
+{
+    *watched = (struct watched){0};
+    assert_int_equal(
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, watched->fds), 0);
+    loop_fd_init(&watched->source, handle_watched, watched);
+    assert_int_equal(loop_fd_add(loop, &watched->source, watched->fds[0], events), 0);
+}
+
+static void an_edge_is_told_once_and_a_hang_up_apart(void **state)
+{
+    (void)state;
+    struct loop *loop = make_loop(clock_real());
+    struct watched w;
+    watch_socket(loop, &w, LOOP_READ | LOOP_EDGE | LOOP_HANGUP);
+    assert_int_equal(write(w.fds[1], "x", 1), 1);
+    iterate(loop, -1);
+    assert_int_equal(w.events, LOOP_READ);
+    iterate(loop, 0); /* still readable, but that is not new */
+    assert_int_equal(w.calls, 1);
+    assert_int_equal(write(w.fds[1], "y", 1), 1);
+    iterate(loop, -1);
+    assert_int_equal(w.calls, 2);
+    assert_int_equal(shutdown(w.fds[1], SHUT_WR), 0);
+    iterate(loop, -1);
+    assert_int_equal(w.events, LOOP_READ | LOOP_HANGUP);
+    loop_fd_forget(&w.source);
+    assert_int_equal(close(w.fds[0]), 0);
+    assert_int_equal(close(w.fds[1]), 0);
+    iterate(loop, 0);
+    assert_int_equal(w.calls, 3);
+    loop_destroy(loop);
+}
+
+static void a_forgotten_number_may_be_used_again(void **state)
+{
+    (void)state;
+    struct loop *loop = make_loop(clock_real());
+    for (int i = 0; i < 100; i++) {
+        struct watched w;
+        watch_socket(loop, &w, LOOP_READ | LOOP_EDGE);
+        assert_int_equal(write(w.fds[1], "x", 1), 1);
+        if (i % 2 == 0) { /* with an event under way */
+            loop_fd_forget(&w.source);
+            assert_int_equal(close(w.fds[0]), 0);
+            iterate(loop, 0);
+            assert_int_equal(w.calls, 0);
+        } else {
+            iterate(loop, -1);
+            assert_int_equal(w.calls, 1);
+            loop_fd_forget(&w.source);
+            assert_int_equal(close(w.fds[0]), 0);
+        }
+        assert_int_equal(close(w.fds[1]), 0);
+    }
+    loop_destroy(loop);
+}
 
 static void handle_and_replace(struct loop_fd *source, int events, void *data)
 {
@@ -554,6 +614,8 @@ static void a_running_loop_wakes_for_its_timer_and_stops(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_edge_is_told_once_and_a_hang_up_apart),
+        cmocka_unit_test(a_forgotten_number_may_be_used_again),
         cmocka_unit_test(a_readable_descriptor_calls_its_owner_until_it_is_read),
         cmocka_unit_test(a_one_shot_source_is_quiet_until_it_is_armed_again),
         cmocka_unit_test(a_hang_up_is_reported_as_both),
