@@ -19,6 +19,7 @@
 #include "loop/loop.h"
 #include "loop/task.h"
 #include "pools/pool.h"
+#include "pools/pool_keeper.h"
 #include "pools/pool_report.h"
 #include "web/httpd.h"
 

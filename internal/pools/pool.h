@@ -6,10 +6,10 @@
  * Who acquires first gets first, within a priority; while somebody waits nobody passes by. Taking
  * an idle resource and returning it make no system call and allocate nothing.
  *
- * Any thread may call everything here but pool_register_metrics(), which is the loop's. The type's
- * functions are called without a lock held, on the thread that acquires, releases or tends. A loop
- * waits with pool_request.h, a pool whose users make the resources themselves has pool_make.h,
- * pool_keeper.h is a thread that tends.
+ * Any thread may call everything here but pool_register_metrics() and, after it, pool_destroy(), which
+ * are the metrics' thread's. The type's functions are called without a lock held, on the thread that
+ * acquires, releases or tends. A loop waits with pool_request.h, a pool whose users make the
+ * resources has pool_make.h, pool_keeper.h is a thread that tends.
  */
 #pragma once
 
@@ -56,22 +56,19 @@ struct pool_options {
     int64_t retry_first_ns;    /* pause after the first failure; doubles, full jitter; 0: 100 ms */
     int64_t retry_limit_ns;    /* 0: 30 s */
     bool patient;              /* who waits goes on waiting while the circuit is open */
-    /* Fewer are there than should be. Any thread, under the pool's lock: a wake-up only. Optional. */
+    /* Fewer are there than should be, or an attempt failed. Any thread, under the pool's lock: a
+     * wake-up only. Optional. */
     void (*on_wanted)(void *data);
 };
 
 /* -EINVAL with the reason, -ENOMEM. */
 int pool_create(const struct pool_options *options, struct pool **ret_pool, struct error *error)
     __attribute__((warn_unused_result));
-/* Closes, waiting for nothing. What is out may still be released; the last frees the pool. */
+/* Closes, waiting for nothing. No call may begin after it but to release what is out; the last frees
+ * the pool. Those that wait are answered first. */
 void pool_destroy(struct pool *pool);
 /* Series with the label pool="<name>"; the metrics must outlive the pool. */
 int pool_register_metrics(struct pool *pool, struct metrics *metrics)
-    __attribute__((warn_unused_result));
-
-/* Creates until `min` are there, `parallel` at a time on threads of their own. The first failure ends
- * it and is returned. */
-int pool_prefill(struct pool *pool, unsigned parallel, struct error *error)
     __attribute__((warn_unused_result));
 
 enum pool_priority { POOL_NORMAL, POOL_HIGH };
@@ -79,7 +76,7 @@ enum pool_priority { POOL_NORMAL, POOL_HIGH };
 
 /* What somebody wants of a pool. All zero: anything, at once or not at all. */
 struct pool_wish {
-    const char *holder; /* for the report of what is out; must outlive the lease; NULL: unnamed */
+    const char *holder; /* for reports of what is out; must outlive them; NULL: unnamed */
     int64_t timeout_ns; /* from now; negative: for ever */
     enum pool_priority priority;
     /* Only one that this is true of; called with the pool's lock held: a comparison, no more. */
@@ -115,6 +112,6 @@ size_t pool_flush(struct pool *pool);
 /* Sweeps: destroys what is too old, too long idle, surplus or unhealthy; adapts the size. To be called
  * about each second; returns the time until it has something to do. */
 int64_t pool_tend(struct pool *pool);
-/* Wakes all who wait with -ESHUTDOWN, destroys what is idle, and waits for what is out. -ETIMEDOUT:
- * some still is (pool_report.h says what). */
+/* Wakes all who wait with -ESHUTDOWN, destroys what is idle, and waits for what is out (negative: for
+ * ever). -ETIMEDOUT: some still is (pool_report.h says what). */
 int pool_close(struct pool *pool, int64_t timeout_ns);

@@ -70,6 +70,20 @@ static int start_thread(pthread_t *ret_thread, void *(*run)(void *data), void *d
     return -rc;
 }
 
+/* Nothing failed, but nothing may have been tried. */
+static int judge_filling(struct pool *pool, struct error *error)
+{
+    (void)pthread_mutex_lock(&pool->lock);
+    int rc = pool->closed ? -ESHUTDOWN : atomic_load(&pool->live) < pool->min ? -EHOSTDOWN : 0;
+    if (rc != 0) {
+        error_set(error, "pool %s: %s%s", pool->name,
+                  pool->closed ? "it is closed" : "no attempt is made yet; the last failed: ",
+                  pool->closed ? "" : pool->failed.text);
+    }
+    (void)pthread_mutex_unlock(&pool->lock);
+    return rc;
+}
+
 int pool_prefill(struct pool *pool, unsigned parallel, struct error *error)
 {
     pthread_t threads[PARALLEL_LIMIT];
@@ -94,7 +108,7 @@ int pool_prefill(struct pool *pool, unsigned parallel, struct error *error)
     if (filling.rc != 0) {
         error_set(error, "%s", filling.error.text);
     }
-    return filling.rc;
+    return filling.rc != 0 ? filling.rc : judge_filling(pool, error);
 }
 
 /* ---- the thread ---- */

@@ -12,7 +12,7 @@ int pool_reserve(struct pool *pool, const struct pool_wish *wish, struct pool_le
     if (pool->closed) {
         rc = -ESHUTDOWN;
     } else if (pool_may_take_locked(pool, wish->priority) && pool_may_create_locked(pool)) {
-        *ret_lease = pool_slot_lend(pool, pool_slots_reserve_locked(pool), wish);
+        *ret_lease = pool_slot_lend(pool, pool_slots_reserve_locked(pool), wish, pool_thread_id());
         rc = 0;
     }
     pool_unlock(pool);
@@ -67,18 +67,17 @@ void pool_abandon(struct pool *pool, struct pool_lease lease, int rc, const char
     if (rc != 0) {
         count_failure_locked(pool, rc, reason);
     }
-    if (pool_is_hopeless_locked(pool)) {
-        pool_fail_waiters_locked(pool, -EHOSTDOWN);
-    } else {
-        pool_nudge_locked(pool);
-        pool_match_locked(pool);
+    pool_settle_waiters_locked(pool);
+    pool_nudge_locked(pool);
+    if (rc != 0 && pool->on_wanted != NULL) { /* when the next attempt may be made has changed */
+        pool->on_wanted(pool->wanted_data);
     }
-    pool_unlock_or_free(pool);
+    pool_unlock(pool);
 }
 
 int pool_detach(struct pool *pool, struct pool_lease lease, void **ret_resource)
 {
-    if (!pool_slot_claim(pool, lease, SLOT_IN_USE, SLOT_DESTROYING)) {
+    if (!pool_slot_claim(pool, lease, SLOT_IN_USE, SLOT_CHECKING)) {
         return -EINVAL;
     }
     *ret_resource = lease.resource;
@@ -86,18 +85,34 @@ int pool_detach(struct pool *pool, struct pool_lease lease, void **ret_resource)
     return 0;
 }
 
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many of those who wait a new one would help, beyond those that are there or coming. Who waits for a
+ * certain one is not helped, nor normal ones who may not have what is left. */
+static uint32_t wanted_by_waiters(const struct pool *pool)
+{
+    uint32_t idle = pool_slots_idle(pool);
+    uint32_t live = atomic_load(&pool->live);
+    uint32_t max = atomic_load(&pool->max);
+    uint32_t left = idle + pool->creating + (live < max ? max - live : 0);
+    uint32_t high = smaller(pool->plain[POOL_HIGH], left);
+    uint32_t keep = pool_keep(pool, POOL_NORMAL);
+    uint32_t normal = left - high > keep ? smaller(pool->plain[POOL_NORMAL], left - high - keep)
+                                         : 0;
+    return high + normal > idle + pool->creating ? high + normal - idle - pool->creating : 0;
+}
+
 uint32_t pool_missing_locked(const struct pool *pool)
 {
     uint32_t live = atomic_load(&pool->live);
     uint32_t max = atomic_load(&pool->max);
-    uint32_t wanted = pool->target;
-    if (pool->waiting > 0) { /* each may take one away */
-        wanted = live - pool->creating + pool->waiting > wanted
-                     ? live - pool->creating + pool->waiting
-                     : wanted;
-    }
-    wanted = wanted < max ? wanted : max;
-    uint32_t missing = wanted > live && pool_may_create_locked(pool) ? wanted - live : 0;
+    uint32_t missing = pool->target > live ? pool->target - live : 0;
+    uint32_t wanted = wanted_by_waiters(pool);
+    missing = smaller(missing > wanted ? missing : wanted, live < max ? max - live : 0);
+    missing = missing > 0 && pool_may_create_locked(pool) ? missing : 0;
     return missing > 1 && pool->failures > 0 ? 1 : missing;
 }
 

@@ -14,9 +14,10 @@
 
 struct pool {
     _Alignas(64) _Atomic uint64_t head;
-    _Alignas(64) _Atomic uint32_t idle_low; /* fewest idle since adapted */
-    _Atomic uint32_t live;                  /* slots that are not free; changes exclusively */
-    _Atomic uint32_t max;                   /* the same */
+    _Alignas(64) _Atomic uint32_t usable; /* idle and in use together */
+    _Atomic uint32_t peak_busy;           /* most in use at once since adapted */
+    _Atomic uint32_t live;                /* slots that are not free; changes exclusively */
+    _Atomic uint32_t max;                 /* the same */
     _Atomic uint64_t first_uses;
     struct pool_options options;
     const struct clock *clock;
@@ -30,9 +31,12 @@ struct pool {
     uint32_t used;       /* slots that were ever used */
     uint32_t creating;
     uint32_t min, target;
-    uint32_t waiting, waiting_peak, matching; /* matching: of these, with wish.match */
+    uint32_t waiting, waiting_peak;
+    uint32_t choosy;                 /* of these, who would not take just anything, or create */
+    uint32_t plain[POOL_PRIORITIES]; /* of these, without wish.match */
     struct list waiters[POOL_PRIORITIES];
-    bool closed, orphaned;
+    uint32_t inside;       /* who is in the middle of something (pool_enter()) */
+    bool closed, orphaned; /* orphaned: destroyed, freed once it is left alone */
     struct backoff backoff;
     unsigned failures; /* in a row */
     int64_t next_try_ns;
@@ -62,14 +66,19 @@ static inline int64_t pool_now_ns(const struct pool *pool)
 void pool_match_locked(struct pool *pool);
 void pool_queue_locked(struct pool *pool, struct pool_waiter *waiter, bool first);
 void pool_unqueue_locked(struct pool *pool, struct pool_waiter *waiter);
+void pool_note_waiting_locked(struct pool *pool);
 /* Whether one more may be created now. */
 bool pool_may_create_locked(const struct pool *pool);
+/* How many places one of this priority leaves to others. */
+uint32_t pool_keep(const struct pool *pool, enum pool_priority priority);
 /* Whether one of this priority may have anything now. */
 bool pool_may_take_locked(const struct pool *pool, enum pool_priority priority);
 /* Nothing is there or coming: waiting is vain. */
 bool pool_is_hopeless_locked(const struct pool *pool);
 /* Fails all who wait. */
 void pool_fail_waiters_locked(struct pool *pool, int rc);
+/* Something is there, or is not any more: those who wait are served, or told that they wait in vain. */
+void pool_settle_waiters_locked(struct pool *pool);
 /* Wakes those who would create: when they may has changed. */
 void pool_nudge_locked(struct pool *pool);
 /* Puts a slot that is the caller's back among the idle ones, or hands it to who waits. */
@@ -83,6 +92,8 @@ int64_t pool_adapt_locked(struct pool *pool, int64_t now_ns);
 
 /* As pool_missing(). */
 uint32_t pool_missing_locked(const struct pool *pool);
+/* Calls on_wanted where it is due. */
+void pool_ring_locked(struct pool *pool);
 /* What was lent exclusively is looked at afterwards; false: it was not well and is gone, ask again. */
 bool pool_stands_check(struct pool *pool, const struct pool_lease *lease);
 /* Instead of the options' on_wanted. */

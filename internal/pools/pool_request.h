@@ -12,7 +12,7 @@
 struct pool_mailbox;
 int pool_mailbox_create(struct loop *loop, struct pool_mailbox **ret_mailbox)
     __attribute__((warn_unused_result));
-/* No request may be under way. NULL is ignored. */
+/* No request may be under way. Not from within on_done. NULL is ignored. */
 void pool_mailbox_destroy(struct pool_mailbox *mailbox);
 
 struct pool_request;
@@ -28,7 +28,7 @@ struct pool_waiter {
     bool done;
     int rc;
     struct pool_lease lease;
-    int64_t queued_ns;
+    int32_t thread;                             /* of who waits, as in gettid(2) */
     void (*notify)(struct pool_waiter *waiter); /* with the pool's lock held */
 };
 
@@ -40,11 +40,13 @@ struct pool_request {
     struct loop_timer timer;
     pool_request_fn on_done;
     void *data;
+    int64_t queued_ns; /* since when it waits; 0: it did not have to */
     bool active;
 };
 
 /*
- * Queues; try pool_try_acquire() before it. on_done comes exactly once, from the loop. `creates`: a
+ * Queues; try pool_try_acquire() before it. Somebody must tend the pool (pool_tend()), for that is what
+ * brings the next attempt after a failure. on_done comes exactly once, from the loop. `creates`: a
  * reservation will do as well (pool_make.h). The request is embedded in its owner and stays in place
  * until on_done or pool_request_cancel().
  */

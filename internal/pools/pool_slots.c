@@ -54,26 +54,34 @@ uint32_t pool_slots_idle(const struct pool *pool)
     return head_count(load_head(pool));
 }
 
-static void note_low(struct pool *pool, uint32_t count)
+/* `count` are idle now. */
+static void note_busy(struct pool *pool, uint32_t count)
 {
-    if (count < atomic_load_explicit(&pool->idle_low, memory_order_relaxed)) {
-        atomic_store_explicit(&pool->idle_low, count, memory_order_relaxed);
+    uint32_t usable = atomic_load_explicit(&pool->usable, memory_order_relaxed);
+    uint32_t busy = usable > count ? usable - count : 0;
+    uint32_t peak = atomic_load_explicit(&pool->peak_busy, memory_order_relaxed);
+    while (busy > peak &&
+           !atomic_compare_exchange_weak_explicit(&pool->peak_busy, &peak, busy,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
 uint32_t pool_slots_pop(struct pool *pool, uint32_t keep)
 {
     uint64_t head = load_head(pool);
-    while ((head & HEAD_SLOW) == 0 && head_count(head) > keep) {
+    while ((head & HEAD_SLOW) == 0) {
+        if (head_count(head) <= keep) {
+            return SLOT_NONE;
+        }
         uint32_t index = head_top(head);
         uint32_t next = atomic_load_explicit(&pool->slots[index].next, memory_order_relaxed);
         uint32_t count = head_count(head) - 1;
         if (swap_head(pool, &head, head_with(head, next, count))) {
-            note_low(pool, count);
+            note_busy(pool, count);
             return index;
         }
     }
-    return SLOT_NONE;
+    return SLOT_SLOW;
 }
 
 bool pool_slots_push(struct pool *pool, uint32_t index)
@@ -98,11 +106,6 @@ static void shut_fast_way(struct pool *pool)
     }
 }
 
-bool pool_is_slow(const struct pool *pool)
-{
-    return (load_head(pool) & HEAD_SLOW) != 0;
-}
-
 void pool_lock(struct pool *pool)
 {
     (void)pthread_mutex_lock(&pool->lock);
@@ -112,29 +115,45 @@ void pool_lock(struct pool *pool)
 bool pool_wait_locked(struct pool *pool, pthread_cond_t *cond, int64_t until_ns)
 {
     struct timespec until = {until_ns / NS_PER_SECOND, until_ns % NS_PER_SECOND};
+    pool_note_waiting_locked(pool);
+    pool_ring_locked(pool);
     int rc = pthread_cond_timedwait(cond, &pool->lock, &until);
     shut_fast_way(pool); /* another one may have opened it meanwhile */
     return rc != ETIMEDOUT;
 }
 
+static bool is_left_alone(const struct pool *pool)
+{
+    return pool->orphaned && pool->inside == 0 && atomic_load(&pool->live) == 0;
+}
+
 void pool_unlock(struct pool *pool)
 {
-    if (pool->waiting > pool->waiting_peak) {
-        pool->waiting_peak = pool->waiting;
-    }
-    if (pool->on_wanted != NULL && pool_missing_locked(pool) > 0) {
-        pool->on_wanted(pool->wanted_data);
-    }
+    bool last = is_left_alone(pool);
+    pool_note_waiting_locked(pool);
+    pool_ring_locked(pool);
     if (pool->waiting == 0 && !pool->closed) {
         (void)atomic_fetch_and_explicit(&pool->head, ~HEAD_SLOW, memory_order_release);
     }
     (void)pthread_mutex_unlock(&pool->lock);
+    if (last) {
+        pool_free(pool);
+    }
 }
 
-void pool_unlock_or_free(struct pool *pool)
+void pool_enter(struct pool *pool)
 {
-    bool last = pool->orphaned && atomic_load(&pool->live) == 0;
-    pool_unlock(pool);
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->inside++;
+    (void)pthread_mutex_unlock(&pool->lock);
+}
+
+void pool_leave(struct pool *pool)
+{
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->inside--;
+    bool last = is_left_alone(pool);
+    (void)pthread_mutex_unlock(&pool->lock);
     if (last) {
         pool_free(pool);
     }
@@ -151,6 +170,24 @@ void pool_slots_push_locked(struct pool *pool, uint32_t index)
     uint64_t head = load_head(pool);
     atomic_store_explicit(&pool->slots[index].next, head_top(head), memory_order_relaxed);
     set_head_locked(pool, index, head_count(head) + 1);
+}
+
+void pool_slots_append_locked(struct pool *pool, uint32_t index)
+{
+    uint64_t head = load_head(pool);
+    uint32_t at = head_top(head);
+    if (at == HEAD_NONE) {
+        pool_slots_push_locked(pool, index);
+        return;
+    }
+    uint32_t next;
+    while ((next = atomic_load_explicit(&pool->slots[at].next, memory_order_relaxed)) !=
+           HEAD_NONE) {
+        at = next;
+    }
+    atomic_store_explicit(&pool->slots[index].next, (uint32_t)HEAD_NONE, memory_order_relaxed);
+    atomic_store_explicit(&pool->slots[at].next, index, memory_order_relaxed);
+    set_head_locked(pool, head_top(head), head_count(head) + 1);
 }
 
 uint32_t pool_slots_take_locked(struct pool *pool, const struct pool_wish *wish)
@@ -173,7 +210,6 @@ uint32_t pool_slots_take_locked(struct pool *pool, const struct pool_wish *wish)
         next = head_top(head);
     }
     set_head_locked(pool, next, count);
-    note_low(pool, count);
     return index;
 }
 
@@ -228,7 +264,7 @@ bool pool_slot_claim(struct pool *pool, struct pool_lease lease, enum slot_state
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
 
-static int32_t thread_id(void)
+int32_t pool_thread_id(void)
 {
     static _Thread_local __attribute__((tls_model("initial-exec"))) int32_t id;
     if (id == 0) {
@@ -237,20 +273,16 @@ static int32_t thread_id(void)
     return id;
 }
 
-static void set_holder(struct pool *pool, struct pool_slot *slot, const char *holder)
-{
-    atomic_store_explicit(&slot->since_ns, pool_now_ns(pool), memory_order_relaxed);
-    atomic_store_explicit(&slot->holder, holder, memory_order_relaxed);
-    atomic_store_explicit(&slot->thread, thread_id(), memory_order_relaxed);
-}
-
 void pool_slot_begin(struct pool *pool, uint32_t index, void *resource)
 {
     struct pool_slot *slot = &pool->slots[index];
     slot->resource = resource;
     slot->created_ns = pool_now_ns(pool);
     slot->uses = 0;
+    atomic_store_explicit(&slot->since_ns, slot->created_ns, memory_order_relaxed);
     atomic_store_explicit(&slot->well_ns, slot->created_ns, memory_order_relaxed);
+    (void)atomic_fetch_add(&pool->usable, 1);
+    note_busy(pool, pool_slots_idle(pool));
 }
 
 void pool_slot_count_use(struct pool *pool, struct pool_slot *slot)
@@ -262,19 +294,37 @@ void pool_slot_count_use(struct pool *pool, struct pool_slot *slot)
     }
 }
 
-struct pool_lease pool_slot_lend(struct pool *pool, uint32_t index, const struct pool_wish *wish)
+void pool_slot_uncount_use(struct pool *pool, struct pool_slot *slot)
+{
+    uint64_t acquired = atomic_load_explicit(&slot->acquired, memory_order_relaxed);
+    atomic_store_explicit(&slot->acquired, acquired - 1, memory_order_relaxed);
+    if (--slot->uses == 0) {
+        (void)atomic_fetch_sub_explicit(&pool->first_uses, 1, memory_order_relaxed);
+    }
+}
+
+struct pool_lease pool_slot_lend(struct pool *pool, uint32_t index, const struct pool_wish *wish,
+                                 int32_t thread)
 {
     struct pool_slot *slot = &pool->slots[index];
     uint32_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     uint32_t generation = (word >> 3) + 1;
     bool reserved = (word & 7U) == SLOT_CREATING;
-    set_holder(pool, slot, wish->holder);
+    atomic_store_explicit(&slot->since_ns, pool_now_ns(pool), memory_order_relaxed);
+    atomic_store_explicit(&slot->holder, wish->holder, memory_order_relaxed);
+    atomic_store_explicit(&slot->thread, thread, memory_order_relaxed);
     if (!reserved) {
         pool_slot_count_use(pool, slot);
     }
     uint32_t state = reserved ? SLOT_CREATING : SLOT_IN_USE;
     atomic_store_explicit(&slot->word, generation << 3 | state, memory_order_release);
     return (struct pool_lease){slot->resource, index, generation & (UINT32_MAX >> 3)};
+}
+
+void pool_slot_withdraw(struct pool *pool, struct pool_slot *slot, enum slot_state state)
+{
+    pool_slot_enter(slot, state);
+    (void)atomic_fetch_sub(&pool->usable, 1);
 }
 
 /* Spread, so that resources made together do not end together. */
@@ -303,7 +353,9 @@ int pool_slot_judge(struct pool *pool, struct pool_slot *slot, bool ask)
 void pool_slot_end(struct pool *pool, uint32_t index, enum pool_end why)
 {
     struct pool_slot *slot = &pool->slots[index];
-    pool_slot_enter(slot, SLOT_DESTROYING);
+    if (pool_slot_state(slot) != SLOT_DESTROYING) {
+        pool_slot_withdraw(pool, slot, SLOT_DESTROYING);
+    }
     metric_observe(&pool->lifetime_seconds, pool_now_ns(pool) - slot->created_ns);
     if (why != POOL_END_DETACHED) {
         pool->options.type->destroy(pool->options.data, slot->resource);
@@ -311,6 +363,6 @@ void pool_slot_end(struct pool *pool, uint32_t index, enum pool_end why)
     pool_lock(pool);
     metric_add(&pool->ended[why], 1);
     pool_slots_free_locked(pool, index);
-    pool_match_locked(pool);
-    pool_unlock_or_free(pool);
+    pool_settle_waiters_locked(pool);
+    pool_unlock(pool);
 }

@@ -30,6 +30,7 @@ enum slot_state {
 };
 
 #define SLOT_NONE UINT32_MAX
+#define SLOT_SLOW (UINT32_MAX - 1) /* the fast way is shut */
 
 /* A cache line each. */
 struct pool_slot {
@@ -45,24 +46,26 @@ struct pool_slot {
     uint32_t uses;                /* of this resource */
 };
 
-/* The fast way: an idle slot, now the caller's alone; SLOT_NONE when there is none, or HEAD_SLOW is set. Leaves
- * `keep` idle ones. */
+/* The fast way: an idle slot, now the caller's alone. Leaves `keep` idle ones; SLOT_NONE when there are no
+ * more, SLOT_SLOW when HEAD_SLOW is set. */
 uint32_t pool_slots_pop(struct pool *pool, uint32_t keep);
 /* The fast way back; false when HEAD_SLOW is set. The slot is idle already. */
 bool pool_slots_push(struct pool *pool, uint32_t index);
 uint32_t pool_slots_idle(const struct pool *pool);
 
-bool pool_is_slow(const struct pool *pool);
-
 /* Exclusively from lock to unlock. */
 void pool_lock(struct pool *pool);
-/* Calls on_wanted where fewer are there than should be. */
+/* Calls on_wanted where fewer are there than should be. A destroyed pool is freed here once nothing of it
+ * is out and nobody is inside. */
 void pool_unlock(struct pool *pool);
-/* The same; the last one who gives something back to a destroyed pool frees it. */
-void pool_unlock_or_free(struct pool *pool);
+/* Whoever goes on to use the pool after something that may free it holds it meanwhile. */
+void pool_enter(struct pool *pool);
+void pool_leave(struct pool *pool);
 /* Waits for the condition until then (CLOCK_MONOTONIC); false: that time has come. */
 bool pool_wait_locked(struct pool *pool, pthread_cond_t *cond, int64_t until_ns);
 void pool_slots_push_locked(struct pool *pool, uint32_t index);
+/* To the bottom: it is handed out last. */
+void pool_slots_append_locked(struct pool *pool, uint32_t index);
 /* The first idle one that matches (match NULL: any); SLOT_NONE. It is in no list then. */
 uint32_t pool_slots_take_locked(struct pool *pool, const struct pool_wish *wish);
 /* A free slot, now creating; there must be one. */
@@ -77,13 +80,19 @@ void pool_slot_enter(struct pool_slot *slot, enum slot_state state);
 /* Moves it if the lease is out and of this generation. */
 bool pool_slot_claim(struct pool *pool, struct pool_lease lease, enum slot_state from,
                      enum slot_state to);
-/* In use by the wish's holder from now on. */
-struct pool_lease pool_slot_lend(struct pool *pool, uint32_t index, const struct pool_wish *wish);
+/* In use by the wish's holder from now on, on this thread (gettid(2)). */
+struct pool_lease pool_slot_lend(struct pool *pool, uint32_t index, const struct pool_wish *wish,
+                                 int32_t thread);
+int32_t pool_thread_id(void);
 /* The resource of a slot that was created. */
 void pool_slot_begin(struct pool *pool, uint32_t index, void *resource);
 void pool_slot_count_use(struct pool *pool, struct pool_slot *slot);
+void pool_slot_uncount_use(struct pool *pool, struct pool_slot *slot);
+/* Neither idle nor in use from now on. */
+void pool_slot_withdraw(struct pool *pool, struct pool_slot *slot, enum slot_state state);
 /* Why it should not be handed out or go back to the idle ones; -1: it is well. It must be the
  * caller's alone. */
 int pool_slot_judge(struct pool *pool, struct pool_slot *slot, bool ask);
-/* Destroys the resource of a slot that is the caller's alone, and frees the slot. Not exclusively. */
+/* Destroys the resource of a slot that is the caller's alone, and frees the slot; it may be withdrawn as
+ * SLOT_DESTROYING before. Not exclusively. May free the pool (pool_enter()). */
 void pool_slot_end(struct pool *pool, uint32_t index, enum pool_end why);

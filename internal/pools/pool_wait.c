@@ -10,6 +10,11 @@
 
 #include "pools/pool_private.h"
 
+static bool circuit_pauses(const struct pool *pool)
+{
+    return pool->failures > 0 && pool_now_ns(pool) < pool->next_try_ns;
+}
+
 static uint32_t creatable(const struct pool *pool)
 {
     uint32_t live = atomic_load(&pool->live);
@@ -17,10 +22,18 @@ static uint32_t creatable(const struct pool *pool)
     return live < max ? max - live : 0;
 }
 
+uint32_t pool_keep(const struct pool *pool, enum pool_priority priority)
+{
+    uint32_t max = atomic_load(&pool->max);
+    uint32_t reserved = pool->options.reserved;
+    return priority == POOL_HIGH ? 0 : reserved < max ? reserved : max - 1;
+}
+
 bool pool_may_take_locked(const struct pool *pool, enum pool_priority priority)
 {
-    uint32_t keep = priority == POOL_HIGH ? 0 : pool->options.reserved;
-    return pool_slots_idle(pool) + creatable(pool) > keep;
+    uint32_t keep = pool_keep(pool, priority);
+    uint32_t idle = pool_slots_idle(pool);
+    return idle > keep || (!circuit_pauses(pool) && idle + creatable(pool) > keep);
 }
 
 bool pool_may_create_locked(const struct pool *pool)
@@ -29,7 +42,7 @@ bool pool_may_create_locked(const struct pool *pool)
         return false;
     }
     /* After a failure one attempt at a time, and no sooner than the pause allows. */
-    return pool->failures == 0 || (pool->creating == 0 && pool_now_ns(pool) >= pool->next_try_ns);
+    return pool->failures == 0 || (pool->creating == 0 && !circuit_pauses(pool));
 }
 
 bool pool_is_hopeless_locked(const struct pool *pool)
@@ -38,19 +51,35 @@ bool pool_is_hopeless_locked(const struct pool *pool)
            pool->creating == 0 && atomic_load(&pool->live) == 0 && !pool_may_create_locked(pool);
 }
 
+void pool_note_waiting_locked(struct pool *pool)
+{
+    if (pool->waiting > pool->waiting_peak) {
+        pool->waiting_peak = pool->waiting;
+    }
+}
+
+void pool_ring_locked(struct pool *pool)
+{
+    if (pool->on_wanted != NULL && pool_missing_locked(pool) > 0) {
+        pool->on_wanted(pool->wanted_data);
+    }
+}
+
 void pool_queue_locked(struct pool *pool, struct pool_waiter *waiter, bool first)
 {
     struct list *queue = &pool->waiters[waiter->wish.priority];
     list_append(first ? queue->next : queue, &waiter->link);
     pool->waiting++;
-    pool->matching += waiter->wish.match != NULL;
+    pool->choosy += waiter->wish.match != NULL || !waiter->creates;
+    pool->plain[waiter->wish.priority] += waiter->wish.match == NULL;
 }
 
 void pool_unqueue_locked(struct pool *pool, struct pool_waiter *waiter)
 {
     list_remove(&waiter->link);
     pool->waiting--;
-    pool->matching -= waiter->wish.match != NULL;
+    pool->choosy -= waiter->wish.match != NULL || !waiter->creates;
+    pool->plain[waiter->wish.priority] -= waiter->wish.match == NULL;
 }
 
 static void finish(struct pool *pool, struct pool_waiter *waiter, int rc)
@@ -83,9 +112,9 @@ static void match_queue(struct pool *pool, struct list *queue)
         struct pool_waiter *waiter = container_of(link, struct pool_waiter, link);
         uint32_t index = find_slot(pool, waiter);
         if (index != SLOT_NONE) {
-            waiter->lease = pool_slot_lend(pool, index, &waiter->wish);
+            waiter->lease = pool_slot_lend(pool, index, &waiter->wish, waiter->thread);
             finish(pool, waiter, 0);
-        } else if (pool->matching == 0) {
+        } else if (pool->choosy == 0) {
             return; /* what this one can't have, those behind it can't either */
         }
     }
@@ -110,6 +139,15 @@ void pool_fail_waiters_locked(struct pool *pool, int rc)
         {
             finish(pool, container_of(link, struct pool_waiter, link), rc);
         }
+    }
+}
+
+void pool_settle_waiters_locked(struct pool *pool)
+{
+    if (pool_is_hopeless_locked(pool)) {
+        pool_fail_waiters_locked(pool, -EHOSTDOWN);
+    } else {
+        pool_match_locked(pool);
     }
 }
 

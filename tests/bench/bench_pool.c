@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "pools/pool.h"
+#include "pools/pool_keeper.h"
 
 #define RESOURCE_LIMIT 64
 #define THREAD_LIMIT 64

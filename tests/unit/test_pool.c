@@ -100,11 +100,6 @@ static void a_lease_can_be_given_back_once(void **state)
     tear_down(&fixture);
 }
 
-static bool has_number(const void *resource, const void *data)
-{
-    return ((const struct thing *)resource)->number == *(const int *)data;
-}
-
 static void a_wish_can_name_the_one_it_wants(void **state)
 {
     (void)state;

@@ -13,6 +13,7 @@
 
 #include "base/timestamp.h"
 #include "pools/pool.h"
+#include "pools/pool_keeper.h"
 #include "pools/pool_make.h"
 #include "pools/pool_report.h"
 
@@ -104,4 +105,9 @@ static inline struct pool_stats stats_of(struct fixture *fixture)
     struct pool_stats stats;
     pool_report_stats(fixture->pool, &stats);
     return stats;
+}
+
+static inline bool has_number(const void *resource, const void *data)
+{
+    return ((const struct thing *)resource)->number == *(const int *)data;
 }

@@ -1,0 +1,188 @@
+/* A session that has its server: events, ends, and what becomes of the server's connection. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/timestamp.h"
+#include "pools/relay_private.h"
+
+#define WATCHED (LOOP_READ | LOOP_WRITE | LOOP_EDGE | LOOP_HANGUP)
+
+/* ---- ends ---- */
+
+/* The server's connection can serve another client (see RELAY_REUSE_CLEAN). */
+static bool is_clean(const struct relay_session *session)
+{
+    const struct relay_side *server = &session->sides[1];
+    return session->worker->relay->options.reuse == RELAY_REUSE_CLEAN && session->answered &&
+           session->sides[0].ended && !server->ended && !server->shut && !server->hung_up &&
+           relay_flow_is_empty(&session->flows[0]) && relay_flow_is_empty(&session->flows[1]);
+}
+
+static void release_server(struct relay_session *session, bool clean)
+{
+    struct relay_side *server = &session->sides[1];
+    struct pool *pool = backend_pool(session->backend);
+    if (clean) {
+        loop_fd_remove(&server->source); /* it stays open */
+        ((struct upstream_conn *)session->lease.resource)->used = true;
+        relay_count(&session->worker->counters.kept, 1);
+        (void)pool_release(pool, session->lease);
+    } else {
+        loop_fd_forget(&server->source);
+        (void)pool_discard(pool, session->lease);
+    }
+    backend_leave(session->backend);
+}
+
+void relay_session_end(struct relay_session *session, enum relay_end end)
+{
+    struct relay_worker *worker = session->worker;
+    loop_timer_disarm(&session->timer);
+    loop_task_cancel(&session->task);
+    relay_opening_destroy(session->opening);
+    if (session->lease.resource != NULL) {
+        if (end == RELAY_END_CUT) {
+            relay_count(&worker->counters.cut, 1);
+        }
+        release_server(session, end == RELAY_END_DONE && is_clean(session));
+    }
+    relay_flow_finish(session, &session->flows[0]);
+    relay_flow_finish(session, &session->flows[1]);
+    loop_fd_forget(&session->sides[0].source);
+    conn_finish(&session->sides[0].conn);
+    list_remove(&session->link);
+    (void)atomic_fetch_sub(&worker->relay->clients, 1);
+    free(session);
+}
+
+/* Each direction has ended and was passed on; or the rest is of no use to anybody. */
+static bool is_over(const struct relay_session *session)
+{
+    const struct relay_side *client = &session->sides[0];
+    const struct relay_side *server = &session->sides[1];
+    return (client->shut && server->shut) || is_clean(session);
+}
+
+/* ---- moving ---- */
+
+static void note_movement(struct relay_session *session)
+{
+    if (session->worker->relay->options.idle_timeout_ns > 0) {
+        session->moved_ns = loop_now_ns(session->worker->loop);
+    }
+}
+
+static void go_on(struct relay_session *session)
+{
+    if (is_clean(session)) { /* before the server is told that its client has ended */
+        relay_session_end(session, RELAY_END_DONE);
+        return;
+    }
+    int rc = relay_move(session);
+    note_movement(session);
+    if (rc < 0) {
+        relay_session_end(session, RELAY_END_CUT);
+    } else if (is_over(session)) {
+        relay_session_end(session, RELAY_END_DONE);
+    } else if (rc > 0) {
+        loop_task_schedule(session->worker->loop, &session->task);
+    }
+}
+
+static void note_events(struct relay_side *side, int events)
+{
+    bool any = side->conn.tls != NULL; /* TLS may wait for the one to do the other */
+    side->readable = side->readable || any || (events & LOOP_READ) != 0;
+    side->writable = side->writable || any || (events & LOOP_WRITE) != 0;
+    side->hung_up = side->hung_up || (events & LOOP_HANGUP) != 0;
+}
+
+static void handle_client(struct loop_fd *source, int events, void *data)
+{
+    (void)source;
+    struct relay_session *session = data;
+    note_events(&session->sides[0], events);
+    if (session->opening != NULL) {
+        relay_opening_handle_client(session);
+    } else {
+        go_on(session);
+    }
+}
+
+static void handle_server(struct loop_fd *source, int events, void *data)
+{
+    (void)source;
+    struct relay_session *session = data;
+    note_events(&session->sides[1], events);
+    go_on(session);
+}
+
+static void handle_turn(struct loop_task *task, void *data)
+{
+    (void)task;
+    go_on(data);
+}
+
+static void handle_idle(struct loop_timer *timer, void *data)
+{
+    struct relay_session *session = data;
+    int64_t limit = session->worker->relay->options.idle_timeout_ns;
+    int64_t idle = loop_now_ns(session->worker->loop) - session->moved_ns;
+    if (idle >= limit) {
+        relay_session_end(session, RELAY_END_CUT);
+    } else {
+        loop_timer_arm(timer, limit - idle);
+    }
+}
+
+/* ---- beginning ---- */
+
+int relay_session_watch_client(struct relay_session *session)
+{
+    loop_fd_init(&session->sides[0].source, handle_client, session);
+    return loop_fd_add(session->worker->loop, &session->sides[0].source, session->sides[0].conn.fd,
+                       WATCHED);
+}
+
+static int queue_header(struct relay_session *session, const void *header, size_t size)
+{
+    struct relay_flow *flow = &session->flows[0];
+    if (size > 0) {
+        flow->pending = malloc(size);
+        if (flow->pending == NULL) {
+            return -ENOMEM;
+        }
+        memcpy(flow->pending, header, size);
+        flow->pending_at = 0;
+        flow->pending_size = size;
+    }
+    return 0;
+}
+
+void relay_session_begin(struct relay_session *session, const void *header, size_t header_size)
+{
+    struct relay_worker *worker = session->worker;
+    struct relay_side *server = &session->sides[1];
+    int64_t idle_ns = worker->relay->options.idle_timeout_ns;
+    relay_opening_destroy(session->opening);
+    session->opening = NULL;
+    session->answered = true;
+    server->conn = ((struct upstream_conn *)session->lease.resource)->conn;
+    server->writable = true;
+    server->readable = server->conn.tls != NULL; /* else the edge of its first bytes says so */
+    relay_count(&worker->counters.relayed, 1);
+    loop_timer_disarm(&session->timer);
+    loop_task_init(&session->task, handle_turn, session);
+    loop_fd_init(&server->source, handle_server, session);
+    if (queue_header(session, header, header_size) != 0 ||
+        loop_fd_add(worker->loop, &server->source, server->conn.fd, WATCHED) != 0) {
+        relay_session_end(session, RELAY_END_CUT);
+        return;
+    }
+    loop_timer_init(worker->loop, &session->timer, handle_idle, session);
+    if (idle_ns > 0) {
+        loop_timer_arm(&session->timer, idle_ns);
+    }
+    go_on(session);
+}
