@@ -46,7 +46,8 @@ static int answer_hello(const struct httpd_request *request, struct httpd_respon
     return buf_append_str(&response->body, "hello\n");
 }
 
-static const struct httpd_route routes[] = {{"/hello", "says hello", answer_hello}, {.path = NULL}};
+static const struct httpd_route routes[] = {{"/hello", "says hello", answer_hello, NULL},
+                                            {.path = NULL}};
 
 static void handle_stop(struct loop_post *post, void *data)
 {

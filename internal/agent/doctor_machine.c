@@ -77,7 +77,7 @@ static void try_port(struct doctor *doctor)
     struct loop *loop = NULL;
     struct metrics *metrics = NULL;
     struct httpd *httpd = NULL;
-    static const struct httpd_route no_routes[] = {{NULL, NULL, NULL}};
+    static const struct httpd_route no_routes[] = {{.path = NULL}};
     const char *listen_on = doctor->config->listen[0] != '\0' ? doctor->config->listen
                                                               : "127.0.0.1:8001";
     int rc = loop_create(clock_real(), &loop);

@@ -154,12 +154,14 @@ static int answer_tail(const struct httpd_request *request, struct httpd_respons
 const struct httpd_route *pages_routes(void)
 {
     static const struct httpd_route routes[] = {
-        {"/metrics", "metrics for Prometheus", answer_metrics},
-        {"/healthz", "200 while the event loop runs", answer_health},
-        {"/readyz", "200 while every daemon is listed and the spool can be written", answer_ready},
-        {"/api/v1/status", "daemons, streams, pool, spool, sinks, process", answer_status},
-        {"/api/v1/containers", "every known container", answer_containers},
-        {"/api/v1/tail", "lines as they are captured, for as long as one listens", answer_tail},
-        {NULL, NULL, NULL}};
+        {"/metrics", "metrics for Prometheus", answer_metrics, NULL},
+        {"/healthz", "200 while the event loop runs", answer_health, NULL},
+        {"/readyz", "200 while every daemon is listed and the spool can be written", answer_ready,
+         NULL},
+        {"/api/v1/status", "daemons, streams, pool, spool, sinks, process", answer_status, NULL},
+        {"/api/v1/containers", "every known container", answer_containers, NULL},
+        {"/api/v1/tail", "lines as they are captured, for as long as one listens", answer_tail,
+         NULL},
+        {.path = NULL}};
     return routes;
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -124,8 +126,58 @@ static int listen_on(const struct address *address, int backlog)
     return fd;
 }
 
+/* Whether somebody accepts connections there. */
+static bool is_served(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool served = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return served;
+}
+
+static int bind_unix(const struct sockaddr_un *address, int backlog)
+{
+    struct stat status;
+    if (lstat(address->sun_path, &status) == 0 && S_ISSOCK(status.st_mode) && !is_served(address)) {
+        (void)unlink(address->sun_path);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    mode_t before = umask(0177);
+    int rc = bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ? 0 : -errno;
+    (void)umask(before);
+    rc = rc == 0 && listen(fd, backlog) != 0 ? -errno : rc;
+    if (rc != 0) {
+        (void)close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+static int listen_unix(const char *path, int backlog, struct error *error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = strlen(path) < sizeof(address.sun_path) ? 0 : -ENAMETOOLONG;
+    if (fd == 0) {
+        (void)str_copy(address.sun_path, sizeof(address.sun_path), path);
+        fd = bind_unix(&address, backlog);
+    }
+    if (fd < 0) {
+        error_set(error, "can't listen on unix:%s: %s%s", path, strerror(-fd),
+                  fd == -EADDRINUSE ? "; another program has it" : "");
+    }
+    return fd;
+}
+
 int address_listen(const char *host_port, int backlog, struct error *error)
 {
+    if (str_starts_with(host_port, "unix:")) {
+        return listen_unix(host_port + 5, backlog, error);
+    }
     struct hostport hostport;
     struct address_list list;
     int rc = hostport_parse(host_port, &hostport, error);

@@ -33,7 +33,8 @@ int address_parse(const struct hostport *hostport, struct address *ret_address)
 void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_SIZE]);
 
 /* Opens a listening TCP socket, non-blocking, close-on-exec, with TCP_NODELAY, which its connections
- * inherit. A descriptor, or a negative errno with the reason and the remedy. */
+ * inherit; or, for `unix:/path`, a unix socket that only its owner may use (a left-over one that nobody
+ * listens on is replaced). A descriptor, or a negative errno with the reason and the remedy. */
 int address_listen(const char *host_port, int backlog, struct error *error)
     __attribute__((warn_unused_result));
 /* The port a socket is bound to; 0 when it is none. */

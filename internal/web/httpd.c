@@ -6,16 +6,14 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/hostport.h"
 #include "base/str.h"
 #include "loop/timer.h"
+#include "net/address.h"
 
 #define CONNECTION_LIMIT 64
 #define CONNECTION_TIMEOUT_S 15
@@ -30,6 +28,8 @@ struct httpd {
     uint16_t port;
     struct metric requests;
     struct list streams;
+    struct list laters;
+    char unix_path[108]; /* listened on; sun_path of unix(7) */
 };
 
 /* ---- the loop ---- */
@@ -154,6 +154,94 @@ static struct MHD_Response *open_stream(struct httpd *httpd, struct httpd_stream
     return reply;
 }
 
+/* ---- answers that come later ---- */
+
+/* What libmicrohttpd keeps for us with a request. */
+struct httpd_pending {
+    struct httpd_later *later; /* NULL: its answer is not waited for, or it is here */
+    bool answered;
+    unsigned status;
+    struct buf body;
+};
+
+static void handle_completed(void *data, struct MHD_Connection *connection, void **context,
+                             enum MHD_RequestTerminationCode code)
+{
+    (void)data;
+    (void)connection;
+    (void)code;
+    struct httpd_pending *pending = *context;
+    if (pending != NULL) {
+        buf_finish(&pending->body);
+        free(pending);
+    }
+    *context = NULL;
+}
+
+/* From now on libmicrohttpd may ask for the answer. */
+static void settle(struct httpd_later *later)
+{
+    struct httpd_pending *pending = later->pending;
+    pending->answered = true;
+    pending->later = NULL;
+    loop_fd_remove(&later->watch);
+    list_remove(&later->link);
+    MHD_resume_connection(later->connection);
+    run_soon(later->httpd);
+}
+
+void httpd_later_answer(struct httpd_later *later, unsigned status, const struct buf *body)
+{
+    struct httpd_pending *pending = later->pending;
+    pending->status = status;
+    if (buf_append(&pending->body, body->data, body->size) != 0) {
+        pending->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    settle(later);
+}
+
+static void give_up(struct httpd_later *later)
+{
+    settle(later);
+    later->on_gone(later);
+}
+
+static bool is_gone(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+static void handle_waiting_client(struct loop_fd *source, int events, void *data)
+{
+    (void)events;
+    if (is_gone(source->fd)) {
+        give_up(data);
+    } else {
+        loop_fd_remove(source); /* it says something, which waits like itself */
+    }
+}
+
+static void wait_for_answer(struct httpd *httpd, struct httpd_later *later,
+                            struct httpd_pending *pending, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    later->httpd = httpd;
+    later->connection = connection;
+    later->pending = pending;
+    pending->later = later;
+    pending->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+    list_append(&httpd->laters, &later->link);
+    loop_fd_init(&later->watch, handle_waiting_client, later);
+    if (info != NULL) {
+        int rc = loop_fd_add(httpd->options.loop, &later->watch, info->connect_fd, LOOP_READ);
+        (void)rc; /* then a client's going is seen when it is answered */
+    }
+    MHD_suspend_connection(connection);
+}
+
 /* ---- requests ---- */
 
 struct argument_walk {
@@ -190,19 +278,37 @@ static int put_index(const struct httpd *httpd, struct httpd_response *response)
     return rc;
 }
 
+static int refuse(struct httpd_response *response, unsigned status, const char *text)
+{
+    response->status = status;
+    return buf_printf(&response->body, "{\"error\":\"%s\"}\n", text);
+}
+
+static bool reads_only(const char *method)
+{
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
 static int answer(struct httpd *httpd, const struct httpd_request *request,
                   struct httpd_response *response)
 {
+    bool known = false;
     for (const struct httpd_route *route = httpd->options.routes; route->path != NULL; route++) {
         if (strcmp(route->path, request->path) == 0) {
-            return route->handle(request, response, httpd->options.data);
+            known = true;
+            if (route->method != NULL ? strcmp(route->method, request->method) == 0
+                                      : reads_only(request->method)) {
+                return route->handle(request, response, httpd->options.data);
+            }
         }
     }
-    if (strcmp(request->path, "/") == 0) {
+    if (strcmp(request->path, "/") == 0 && reads_only(request->method)) {
         return put_index(httpd, response);
     }
-    response->status = MHD_HTTP_NOT_FOUND;
-    return buf_append_str(&response->body, "{\"error\":\"no such page; / lists what there is\"}\n");
+    return known || strcmp(request->path, "/") == 0
+               ? refuse(response, MHD_HTTP_METHOD_NOT_ALLOWED,
+                        "this method is not answered here; / lists what is")
+               : refuse(response, MHD_HTTP_NOT_FOUND, "no such page; / lists what there is");
 }
 
 static enum MHD_Result send_response(struct httpd *httpd, struct MHD_Connection *connection,
@@ -224,37 +330,35 @@ static enum MHD_Result send_response(struct httpd *httpd, struct MHD_Connection 
     return result;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the signature is libmicrohttpd's */
-static enum MHD_Result handle_request(void *data, struct MHD_Connection *connection,
-                                      const char *url, const char *method, const char *version,
-                                      const char *upload, size_t *upload_size, void **context)
+static const char *header_of(struct MHD_Connection *connection, const char *name)
 {
-    (void)version;
-    (void)upload;
-    struct httpd *httpd = data;
-    static char seen;
-    if (*context == NULL) { /* called once for the head, then for the body's end */
-        *context = &seen;
-        return MHD_YES;
-    }
-    if (*upload_size > 0) { /* bodies are of no interest */
-        *upload_size = 0;
-        return MHD_YES;
-    }
-    metric_add(&httpd->requests, 1);
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static enum MHD_Result send_late_answer(struct httpd *httpd, struct MHD_Connection *connection,
+                                        struct httpd_pending *pending)
+{
+    struct httpd_response response = {
+        .status = pending->status, .content_type = "application/json", .body = pending->body};
+    return send_response(httpd, connection, &response);
+}
+
+/* The whole request is there. */
+static enum MHD_Result handle_whole(struct httpd *httpd, struct httpd_request *request,
+                                    struct httpd_pending *pending)
+{
+    struct MHD_Connection *connection = request->connection;
     struct httpd_response response = {.status = MHD_HTTP_OK, .content_type = "application/json"};
     buf_init(&response.body, 64U * 1024U * 1024U);
-    const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
-                                                     MHD_HTTP_HEADER_ACCEPT);
-    struct httpd_request request = {
-        .path = url, .accept = accept != NULL ? accept : "", .connection = connection};
-    int rc = 0;
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
-        response.status = MHD_HTTP_METHOD_NOT_ALLOWED;
-        rc = buf_append_str(&response.body,
-                            "{\"error\":\"only GET and HEAD are answered here\"}\n");
-    } else {
-        rc = answer(httpd, &request, &response);
+    metric_add(&httpd->requests, 1);
+    int rc = !reads_only(request->method) && header_of(connection, MHD_HTTP_HEADER_ORIGIN) != NULL
+                 ? refuse(&response, MHD_HTTP_FORBIDDEN,
+                          "a page of another site may not change anything here")
+                 : answer(httpd, request, &response);
+    if (rc == 0 && response.later != NULL) {
+        wait_for_answer(httpd, response.later, pending, connection);
+        buf_finish(&response.body);
+        return MHD_YES;
     }
     if (rc != 0) {
         response.status = MHD_HTTP_INTERNAL_SERVER_ERROR;
@@ -265,77 +369,48 @@ static enum MHD_Result handle_request(void *data, struct MHD_Connection *connect
     return result;
 }
 
-/* ---- listening ---- */
-
-static int bind_first(const struct addrinfo *found)
+/* NOLINTNEXTLINE(readability-function-size): the signature is libmicrohttpd's */
+static enum MHD_Result handle_request(void *data, struct MHD_Connection *connection,
+                                      const char *url, const char *method, const char *version,
+                                      const char *upload, size_t *upload_size, void **context)
 {
-    int rc = -EADDRNOTAVAIL;
-    for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
-        int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0) {
-            rc = -errno;
-            continue;
+    (void)version;
+    (void)upload;
+    struct httpd *httpd = data;
+    struct httpd_pending *pending = *context;
+    if (pending == NULL) { /* called once for the head, then for the body's end */
+        pending = calloc(1, sizeof(*pending));
+        *context = pending;
+        if (pending == NULL) {
+            return MHD_NO;
         }
-        int one = 1;
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-        if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, CONNECTION_LIMIT) == 0) {
-            return fd;
-        }
-        rc = -errno;
-        (void)close(fd);
+        buf_init(&pending->body, 0);
+        return MHD_YES;
     }
-    return rc;
+    if (*upload_size > 0) { /* bodies are of no interest */
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    if (pending->answered) {
+        return send_late_answer(httpd, connection, pending);
+    }
+    const char *accept = header_of(connection, MHD_HTTP_HEADER_ACCEPT);
+    struct httpd_request request = {.method = method,
+                                    .path = url,
+                                    .accept = accept != NULL ? accept : "",
+                                    .connection = connection};
+    return handle_whole(httpd, &request, pending);
 }
 
-static int open_listener(const char *listen_on, struct error *error)
-{
-    struct hostport hostport;
-    char port[8];
-    int rc = hostport_parse(listen_on, &hostport, error);
-    if (rc != 0) {
-        return rc;
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    struct addrinfo *found = NULL;
-    (void)snprintf(port, sizeof(port), "%u", hostport.port);
-    int code = getaddrinfo(hostport.host[0] == '\0' ? NULL : hostport.host, port, &hints, &found);
-    if (code != 0) {
-        error_set(error, "can't listen on %s: %s", listen_on, gai_strerror(code));
-        return -EINVAL;
-    }
-    int fd = bind_first(found);
-    freeaddrinfo(found);
-    if (fd < 0) {
-        error_set(error, "can't listen on %s: %s%s", listen_on, strerror(-fd),
-                  fd == -EADDRINUSE ? "; is another log_capturer running? --listen takes another "
-                                      "port"
-                                    : "");
-    }
-    return fd;
-}
-
-static uint16_t port_of(int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof(address);
-    char port[8];
-    uint64_t number = 0;
-    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0 ||
-        getnameinfo((struct sockaddr *)&address, size, NULL, 0, port, sizeof(port),
-                    NI_NUMERICSERV) != 0 ||
-        str_parse_u64(port, &number) != 0) {
-        return 0;
-    }
-    return (uint16_t)number;
-}
+/* ---- life ---- */
 
 static int start_daemon(struct httpd *httpd, int listen_fd, struct error *error)
 {
-    httpd->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-                                     handle_request, httpd, MHD_OPTION_LISTEN_SOCKET, listen_fd,
-                                     MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTION_LIMIT,
-                                     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
-                                     MHD_OPTION_END);
+    httpd->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle_request, httpd,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)CONNECTION_LIMIT, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
+        MHD_OPTION_NOTIFY_COMPLETED, handle_completed, NULL, MHD_OPTION_END);
     if (httpd->daemon == NULL) {
         (void)close(listen_fd);
         error_set(error, "the HTTP server can't be started: %s", strerror(errno));
@@ -360,6 +435,7 @@ int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, 
     }
     httpd->options = *options;
     list_init(&httpd->streams);
+    list_init(&httpd->laters);
     loop_fd_init(&httpd->source, handle_ready, httpd);
     loop_timer_init(options->loop, &httpd->timer, handle_timeout, httpd);
     int rc = metrics_add(
@@ -367,8 +443,17 @@ int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, 
         &(struct metric_desc){.name = "log_capturer_http_requests_total",
                               .help = "Requests to this agent's own HTTP server."});
     if (rc == 0) {
-        int fd = open_listener(options->listen, error);
-        httpd->port = fd < 0 ? 0 : port_of(fd);
+        int fd = address_listen(options->listen, CONNECTION_LIMIT, error);
+        httpd->port = fd < 0 ? 0 : address_port_of(fd);
+        if (fd == -EADDRINUSE) {
+            error_set(error,
+                      "can't listen on %s: %s; is another log_capturer running? --listen takes "
+                      "another port",
+                      options->listen, strerror(-fd));
+        }
+        if (fd >= 0 && str_starts_with(options->listen, "unix:")) {
+            (void)str_copy(httpd->unix_path, sizeof(httpd->unix_path), options->listen + 5);
+        }
         rc = fd < 0 ? fd : start_daemon(httpd, fd, error);
     }
     if (rc != 0) {
@@ -394,10 +479,16 @@ void httpd_destroy(struct httpd *httpd)
             stream->gone = true;
             resume(stream);
         }
+        while (!list_empty(&httpd->laters)) {
+            give_up(container_of(httpd->laters.next, struct httpd_later, link));
+        }
         MHD_stop_daemon(httpd->daemon);
     }
     loop_timer_disarm(&httpd->timer);
     metric_finish(&httpd->requests);
+    if (httpd->unix_path[0] != '\0') {
+        (void)unlink(httpd->unix_path);
+    }
     free(httpd);
 }
 

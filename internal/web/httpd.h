@@ -1,7 +1,8 @@
 /*
- * The HTTP server in the loop: GET and HEAD on a table of paths, by libmicrohttpd with an external
- * epoll set, no thread of its own. A hung loop makes a request hang, which is what a health check
- * wants to see.
+ * The HTTP server in the loop: a table of methods and paths, by libmicrohttpd with an external epoll
+ * set, no thread of its own. A hung loop makes a request hang, which is what a health check wants to
+ * see. A request that changes something is refused when a browser sent it for another site's page
+ * (it has an Origin); arguments stand in the address, bodies are of no interest.
  * Loop thread only.
  */
 #pragma once
@@ -21,6 +22,7 @@ struct httpd;
 struct MHD_Connection;
 
 struct httpd_request {
+    const char *method;
     const char *path;
     const char *accept;                /* header Accept, or "" */
     struct MHD_Connection *connection; /* for httpd_request_arguments() */
@@ -61,7 +63,26 @@ struct httpd_response {
     const char *content_type; /* "application/json" unless changed; static */
     struct buf body;
     struct httpd_stream *stream; /* set: sent instead of the body */
+    struct httpd_later *later;   /* set: there is no answer yet, and nothing else counts */
 };
+
+/*
+ * An answer that comes later, embedded in its owner, who hands it over in a response. It is either
+ * given with httpd_later_answer(), or on_gone comes: the client is gone, or the server stops.
+ */
+struct httpd_later {
+    void (*on_gone)(struct httpd_later *later);
+
+    /* the server's */
+    struct list link;
+    struct httpd *httpd;
+    struct MHD_Connection *connection;
+    struct httpd_pending *pending;
+    struct loop_fd watch;
+};
+
+/* Sends the answer; body is copied. The request is over then. Not from within the handler. */
+void httpd_later_answer(struct httpd_later *later, unsigned status, const struct buf *body);
 
 /* Fills the response. An error of it (a negative errno) becomes 500. */
 typedef int (*httpd_handle_fn)(const struct httpd_request *request, struct httpd_response *response,
@@ -71,12 +92,14 @@ struct httpd_route {
     const char *path;
     const char *help; /* one line for the index at / */
     httpd_handle_fn handle;
+    const char *method; /* NULL: GET, and HEAD */
 };
 
 struct httpd_options {
     struct loop *loop;
     struct metrics *metrics;
-    const char *listen; /* "127.0.0.1:8001", "[::1]:8001", ":8001" for all addresses */
+    const char *listen; /* "127.0.0.1:8001", "[::1]:8001", ":8001" for all addresses, or
+                         * "unix:/path" for a socket that only its owner may use */
     const struct httpd_route *routes; /* ends with a NULL path; borrowed */
     void *data;
 };

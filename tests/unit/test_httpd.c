@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,10 +47,43 @@ static int handle_metrics(const struct httpd_request *request, struct httpd_resp
     return exporter_answer(exporter, request, response);
 }
 
-static const struct httpd_route routes[] = {{"/hello", "Says hello.", handle_hello},
-                                            {"/fails", "Fails.", handle_failure},
-                                            {"/metrics", "Metrics.", handle_metrics},
-                                            {NULL, NULL, NULL}};
+static int handle_change(const struct httpd_request *request, struct httpd_response *response,
+                         void *data)
+{
+    (void)data;
+    return buf_printf(&response->body, "%s\n", request->method);
+}
+
+/* ---- an answer that comes later ---- */
+
+static struct httpd_later later;
+static atomic_int later_asked;
+static int later_gone;
+
+static void note_gone(struct httpd_later *gone)
+{
+    assert_ptr_equal(gone, &later);
+    later_gone++;
+}
+
+static int handle_later(const struct httpd_request *request, struct httpd_response *response,
+                        void *data)
+{
+    (void)request;
+    (void)data;
+    later = (struct httpd_later){.on_gone = note_gone};
+    response->later = &later;
+    atomic_fetch_add(&later_asked, 1);
+    return 0;
+}
+
+static const struct httpd_route routes[] = {{"/hello", "Says hello.", handle_hello, NULL},
+                                            {"/fails", "Fails.", handle_failure, NULL},
+                                            {"/metrics", "Metrics.", handle_metrics, NULL},
+                                            {"/things", "Adds.", handle_change, "POST"},
+                                            {"/things", "Removes.", handle_change, "DELETE"},
+                                            {"/later", "Answers later.", handle_later, "POST"},
+                                            {.path = NULL}};
 
 struct talk {
     uint16_t port;
@@ -56,6 +91,8 @@ struct talk {
     size_t request_bytes;
     char answer[65536];
     _Atomic bool done;
+    bool leaves; /* closes as soon as it has sent */
+    bool stays;  /* closes nothing before the answer */
 };
 
 /* Sends, half-closes nothing, and reads until the server closes. */
@@ -69,9 +106,14 @@ static void *talk_to_server(void *data)
     size_t size = 0;
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
         send(fd, talk->request, talk->request_bytes, MSG_NOSIGNAL) >= 0) {
-        (void)shutdown(fd, SHUT_WR);
+        if (!talk->stays) {
+            (void)shutdown(fd, SHUT_WR);
+        }
+        while (talk->leaves && atomic_load(&later_asked) == 0) {
+            usleep(100);
+        }
         ssize_t n;
-        while (size + 1 < sizeof(talk->answer) &&
+        while (!talk->leaves && size + 1 < sizeof(talk->answer) &&
                (n = recv(fd, talk->answer + size, sizeof(talk->answer) - 1 - size, 0)) > 0) {
             size += (size_t)n;
         }
@@ -184,6 +226,144 @@ static void head_has_no_body_and_post_is_not_allowed(void **state)
     finish(&f);
 }
 
+static void a_route_has_its_method(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    const char *text = ask(&f, "POST /things HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                               "Content-Length: 3\r\n\r\nabc");
+    assert_begins(text, "HTTP/1.1 200 ");
+    assert_body(text, "POST\n");
+    text = ask(&f, "DELETE /things HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_body(text, "DELETE\n");
+    text = ask(&f, "GET /things HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_begins(text, "HTTP/1.1 405 ");
+    finish(&f);
+}
+
+static void a_page_of_another_site_changes_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    const char *text = ask(&f, "POST /things HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                               "Origin: http://evil.example\r\nContent-Length: 0\r\n\r\n");
+    assert_begins(text, "HTTP/1.1 403 ");
+    text = ask(&f, "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                   "Origin: http://grafana.example\r\n\r\n");
+    assert_begins(text, "HTTP/1.1 200 ");
+    finish(&f);
+}
+
+static const char later_request[] =
+    "POST /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+static void start_talk(struct fixture *f, pthread_t *thread)
+{
+    later_gone = 0;
+    atomic_store(&later_asked, 0);
+    talk.port = httpd_port(f->httpd);
+    talk.request = later_request;
+    talk.request_bytes = strlen(later_request);
+    atomic_store(&talk.done, false);
+    assert_int_equal(pthread_create(thread, NULL, talk_to_server, &talk), 0);
+    while (atomic_load(&later_asked) == 0) {
+        assert_int_equal(loop_iterate(f->loop, 5000000), 0);
+    }
+}
+
+static void an_answer_may_come_later(void **state)
+{
+    (void)state;
+    struct fixture f;
+    pthread_t thread;
+    struct buf body;
+    begin(&f);
+    buf_init(&body, 0);
+    assert_int_equal(buf_append_str(&body, "at last\n"), 0);
+    talk.stays = true;
+    start_talk(&f, &thread);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(loop_iterate(f.loop, 1000000), 0);
+    }
+    assert_false(atomic_load(&talk.done));
+    httpd_later_answer(&later, 201, &body);
+    buf_finish(&body);
+    while (!atomic_load(&talk.done)) {
+        assert_int_equal(loop_iterate(f.loop, 5000000), 0);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    talk.stays = false;
+    assert_begins(talk.answer, "HTTP/1.1 201 ");
+    assert_body(talk.answer, "at last\n");
+    assert_int_equal(later_gone, 0);
+    finish(&f);
+}
+
+static void a_client_that_leaves_or_a_server_that_stops_ends_the_wait(void **state)
+{
+    (void)state;
+    struct fixture f;
+    pthread_t thread;
+    begin(&f);
+    talk.stays = talk.leaves = true;
+    start_talk(&f, &thread);
+    while (later_gone == 0) {
+        assert_int_equal(loop_iterate(f.loop, 5000000), 0);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    talk.leaves = false;
+    start_talk(&f, &thread);
+    finish(&f);
+    assert_int_equal(later_gone, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    talk.stays = false;
+}
+
+static void it_listens_on_a_unix_socket_of_its_owner(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct httpd *other = NULL;
+    struct error error = {""};
+    struct stat status;
+    char path[64];
+    char listen[80];
+    begin(&f);
+    (void)snprintf(path, sizeof(path), "/tmp/test_httpd.%d", (int)getpid());
+    (void)snprintf(listen, sizeof(listen), "unix:%s", path);
+    struct httpd_options options = {
+        .loop = f.loop, .metrics = f.metrics, .listen = listen, .routes = routes};
+    for (int round = 0; round < 2; round++) {
+        struct httpd *httpd = NULL;
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        char answer[64] = "";
+        ssize_t n = 0;
+        assert_int_equal(httpd_create(&options, &httpd, &error), 0);
+        assert_int_equal(stat(path, &status), 0);
+        assert_int_equal(status.st_mode & 0777, 0600);
+        assert_int_equal(httpd_create(&options, &other, &error), -EADDRINUSE);
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
+        while ((n = recv(fd, answer, sizeof(answer) - 1, 0)) <= 0) {
+            assert_int_equal(loop_iterate(f.loop, 1000000), 0);
+        }
+        assert_memory_equal(answer, "HTTP/1.", 7);
+        close(fd);
+        httpd_destroy(httpd);
+        assert_int_equal(stat(path, &status), -1);
+        if (round == 0) { /* one that a crash left over is replaced */
+            fd = socket(AF_UNIX, SOCK_STREAM, 0);
+            assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+            close(fd);
+        }
+    }
+    finish(&f);
+}
+
 static void metrics_come_in_the_form_that_accept_asks_for(void **state)
 {
     (void)state;
@@ -253,6 +433,11 @@ static void an_address_that_can_not_be_listened_on_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_route_has_its_method),
+        cmocka_unit_test(a_page_of_another_site_changes_nothing),
+        cmocka_unit_test(an_answer_may_come_later),
+        cmocka_unit_test(a_client_that_leaves_or_a_server_that_stops_ends_the_wait),
+        cmocka_unit_test(it_listens_on_a_unix_socket_of_its_owner),
         cmocka_unit_test(pages_are_answered_by_their_routes),
         cmocka_unit_test(head_has_no_body_and_post_is_not_allowed),
         cmocka_unit_test(metrics_come_in_the_form_that_accept_asks_for),

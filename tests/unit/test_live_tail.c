@@ -31,7 +31,7 @@ static int answer_tail(const struct httpd_request *request, struct httpd_respons
     return live_tail_answer(((struct fixture *)data)->live_tail, request, response);
 }
 
-static const struct httpd_route routes[] = {{"/tail", "", answer_tail}, {NULL, NULL, NULL}};
+static const struct httpd_route routes[] = {{"/tail", "", answer_tail, NULL}, {.path = NULL}};
 
 static void begin(struct fixture *f)
 {
