@@ -6,10 +6,8 @@
 #include <string.h>
 
 #include "agent/config.h"
+#include "base/help.h"
 #include "base/str.h"
-
-#define HELP_COLUMNS 96
-#define HELP_INDENT 25
 
 /* ---- the configuration's flags ---- */
 
@@ -226,42 +224,6 @@ bool command_parse(const struct command *command, const struct command_line *lin
 
 /* ---- help ---- */
 
-/* Fills lines up to HELP_COLUMNS; the cursor stands at `column`, later lines begin at `indent`. */
-static void put_wrapped(const char *text, size_t column, size_t indent)
-{
-    while (*text != '\0') {
-        size_t size = strcspn(text, " \n");
-        if (column + size > HELP_COLUMNS && column > indent) {
-            (void)printf("\n%*s", (int)indent, "");
-            column = indent;
-        }
-        (void)printf("%.*s", (int)size, text);
-        column += size;
-        text += size;
-        if (*text == '\n') {
-            (void)printf("\n%*s", text[1] == '\n' ? 0 : (int)indent, "");
-            column = indent;
-            text++;
-        } else if (*text == ' ') {
-            if (column < HELP_COLUMNS && text[1] != '\0' &&
-                column + 1 + strcspn(text + 1, " \n") <= HELP_COLUMNS) {
-                (void)printf(" ");
-            }
-            column++;
-            text++;
-        }
-    }
-    (void)printf("\n");
-}
-
-static void put_row(const char *left, const char *help)
-{
-    int n = printf("  %s", left);
-    (void)printf("%s%*s", n < HELP_INDENT ? "" : "\n",
-                 n < HELP_INDENT ? HELP_INDENT - n : HELP_INDENT, "");
-    put_wrapped(help, HELP_INDENT, HELP_INDENT);
-}
-
 static void put_flags(const struct flag_row *rows)
 {
     for (; rows != NULL && rows->name != NULL; rows++) {
@@ -275,7 +237,7 @@ static void put_flags(const struct flag_row *rows)
                        : rows->optional    ? "[="
                                            : " ",
                        rows->value == NULL ? "" : rows->value, rows->optional ? "]" : "");
-        put_row(left, rows->help);
+        help_put_row(left, rows->help);
     }
 }
 
@@ -290,15 +252,16 @@ void command_put_settings(const struct command *command)
                            row->choices != NULL ? row->choices : "VALUE");
             (void)snprintf(help, sizeof(help), "%s (default: %s)", row->help,
                            row->value != NULL && row->value[0] != '\0' ? row->value : "see there");
-            put_row(left, help);
+            help_put_row(left, help);
         }
     }
     (void)printf("\n");
-    put_wrapped("The environment overrides the file and flags override both: "
-                "LOG_CAPTURER_SPOOL_LIMIT sets spool.limit, LOG_CAPTURER_CONFIG names the file. "
-                "Without daemons in the file, DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH "
-                "are read. `log_capturer options` lists every option.",
-                0, 0);
+    help_put_wrapped(
+        "The environment overrides the file and flags override both: "
+        "LOG_CAPTURER_SPOOL_LIMIT sets spool.limit, LOG_CAPTURER_CONFIG names the file. "
+        "Without daemons in the file, DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH "
+        "are read. `log_capturer options` lists every option.",
+        0, 0);
 }
 
 void command_put_help(const struct command *command)
@@ -309,18 +272,18 @@ void command_put_help(const struct command *command)
         (void)printf(command->operand_needed ? " %s" : " [%s]", command->operand);
     }
     (void)printf("\n\n");
-    put_wrapped(command->description, 0, 0);
+    help_put_wrapped(command->description, 0, 0);
     (void)printf("%s", has_flags || command->operand != NULL ? "\n" : "");
     put_flags(command->flags);
     if (command->operand != NULL) {
-        put_row(command->operand, command->operand_help);
+        help_put_row(command->operand, command->operand_help);
     }
     if (command->settings) {
         command_put_settings(command);
     }
     if (command->after != NULL) {
         (void)printf("\n");
-        put_wrapped(command->after, 0, 0);
+        help_put_wrapped(command->after, 0, 0);
     }
     if (command->exit_status != NULL) {
         (void)printf("\nExit status: %s.\n", command->exit_status);

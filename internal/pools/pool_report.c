@@ -58,8 +58,14 @@ void pool_report_stats(struct pool *pool, struct pool_stats *ret_stats)
         .create_failures = (uint64_t)metric_get(&pool->create_failures),
         .timeouts = (uint64_t)metric_get(&pool->timeouts),
     };
+    uint64_t ended = 0;
     for (int i = 0; i < POOL_ENDS; i++) {
         ret_stats->ended[i] = (uint64_t)metric_get(&pool->ended[i]);
+        ended += ret_stats->ended[i];
+    }
+    if (ended > 0) {
+        ret_stats->mean_lifetime_ns = (double)atomic_load(&pool->lifetime_seconds.sum) /
+                                      (double)ended;
     }
     (void)pthread_mutex_lock(&pool->lock);
     ret_stats->waiting = pool->waiting;

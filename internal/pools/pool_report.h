@@ -23,6 +23,7 @@ struct pool_stats {
     uint64_t acquired, reused; /* reused: the resource had been used before */
     uint64_t created, create_failures, timeouts;
     uint64_t ended[POOL_ENDS]; /* by enum pool_end */
+    double mean_lifetime_ns;   /* of those that ended; 0: none did */
     bool circuit_open;
 };
 void pool_report_stats(struct pool *pool, struct pool_stats *ret_stats);

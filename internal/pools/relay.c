@@ -18,7 +18,7 @@
 
 #include "base/str.h"
 #include "base/timestamp.h"
-#include "pools/relay_private.h"
+#include "pools/relay_session.h"
 
 #define ACCEPT_BUDGET 16
 #define ACCEPT_PAUSE_NS (50 * NS_PER_MS) /* when no descriptor is free */

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pools/relay_private.h"
+#include "pools/relay_session.h"
 
 #define BUDGET_BYTES ((size_t)1024 * 1024) /* of one flow, before others have their turn */
 #define BUDGET_READS 16

@@ -12,7 +12,7 @@
 
 #include "base/timestamp.h"
 #include "pools/proxy_header.h"
-#include "pools/relay_private.h"
+#include "pools/relay_session.h"
 
 static const struct pool_wish wish = {.holder = "relay"};
 

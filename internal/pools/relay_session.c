@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/timestamp.h"
-#include "pools/relay_private.h"
+#include "pools/relay_session.h"
 
 #define WATCHED (LOOP_READ | LOOP_WRITE | LOOP_EDGE | LOOP_HANGUP)
 

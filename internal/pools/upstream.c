@@ -164,20 +164,27 @@ static int revive(struct upstream *upstream, struct backend *backend, uint32_t w
     return 0;
 }
 
+static int check_spec(const struct upstream_spec *spec, struct hostport *ret_hostport,
+                      struct error *error)
+{
+    if (spec->weight == 0 || spec->weight > WEIGHT_LIMIT) {
+        error_set(error, "%s: the weight must be 1 to %u", spec->host_port, WEIGHT_LIMIT);
+        return -EINVAL;
+    }
+    int rc = hostport_parse(spec->host_port, ret_hostport, error);
+    if (rc == 0 && (ret_hostport->host[0] == '\0' || ret_hostport->port == 0)) {
+        error_set(error, "'%s' is no backend; write host:port", spec->host_port);
+        rc = -EINVAL;
+    }
+    return rc;
+}
+
 int upstream_add(struct upstream *upstream, const char *host_port, uint32_t weight,
                  struct error *error)
 {
     struct hostport hostport;
     struct backend *backend = NULL;
-    if (weight == 0 || weight > WEIGHT_LIMIT) {
-        error_set(error, "%s: the weight must be 1 to %u", host_port, WEIGHT_LIMIT);
-        return -EINVAL;
-    }
-    int rc = hostport_parse(host_port, &hostport, error);
-    if (rc == 0 && (hostport.host[0] == '\0' || hostport.port == 0)) {
-        error_set(error, "'%s' is no backend; write host:port", host_port);
-        rc = -EINVAL;
-    }
+    int rc = check_spec(&(struct upstream_spec){host_port, weight}, &hostport, error);
     if (rc != 0) {
         return rc;
     }
@@ -252,6 +259,71 @@ int upstream_remove(struct upstream *upstream, const char *host_port, struct err
         (void)pool_flush(backend->pool);
         list_append(&upstream->leaving, &backend->link);
         reap(upstream);
+    }
+    return rc;
+}
+
+/* ---- all at once ---- */
+
+/* The name that a spec's backend has, or would have. */
+static int name_of_spec(const struct upstream_spec *spec, char ret_name[HOSTPORT_TEXT_SIZE],
+                        struct error *error)
+{
+    struct hostport hostport;
+    int rc = check_spec(spec, &hostport, error);
+    if (rc == 0) {
+        hostport_format(&hostport, ret_name);
+    }
+    return rc;
+}
+
+static bool is_in_specs(const char *name, const struct upstream_spec *specs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char other[HOSTPORT_TEXT_SIZE];
+        if (name_of_spec(&specs[i], other, NULL) == 0 && strcmp(name, other) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_specs(const struct upstream_spec *specs, size_t count, struct error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        char name[HOSTPORT_TEXT_SIZE];
+        int rc = name_of_spec(&specs[i], name, error);
+        if (rc == 0 && is_in_specs(name, specs, i)) {
+            error_set(error, "%s is there twice", name);
+            rc = -EINVAL;
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Adds it, or changes its weight. */
+static int apply_spec(struct upstream *upstream, const struct upstream_spec *spec,
+                      struct error *error)
+{
+    int rc = upstream_add(upstream, spec->host_port, spec->weight, error);
+    return rc == -EEXIST ? 0 : rc; /* it has its weight then */
+}
+
+int upstream_set(struct upstream *upstream, const struct upstream_spec *specs, size_t count,
+                 struct error *error)
+{
+    int rc = check_specs(specs, count, error);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = apply_spec(upstream, &specs[i], error);
+    }
+    for (size_t i = upstream->count; rc == 0 && i > 0; i--) { /* the list is the loop's to change */
+        struct backend *backend = upstream->backends[i - 1];
+        if (!is_in_specs(backend->name, specs, count)) {
+            rc = upstream_remove(upstream, backend->name, error);
+        }
     }
     return rc;
 }
@@ -413,6 +485,10 @@ void upstream_status(struct upstream *upstream, backend_status_fn on_backend, vo
             .weight = backend->weight,
             .active = atomic_load(&backend->active),
             .idle = stats.idle,
+            .created = stats.created,
+            .acquired = stats.acquired,
+            .reused = stats.reused,
+            .lifetime_s = stats.mean_lifetime_ns / (double)NS_PER_SECOND,
             .chosen = (uint64_t)metric_get(&backend->chosen),
             .failures = (uint64_t)metric_get(&backend->failures),
             .checks = (uint64_t)metric_get(&backend->checks),
@@ -437,6 +513,15 @@ static void handle_tend(struct loop_timer *timer, void *data)
     loop_timer_arm(timer, TEND_NS);
 }
 
+/* Those who wait for a pool's next attempt get it when the pool is tended. */
+static void tend_after(struct upstream *upstream, int64_t delay_ns)
+{
+    int64_t left = upstream->tend_timer.due_ns - loop_now_ns(upstream->options.loop);
+    if (delay_ns > 0 && delay_ns < left) {
+        loop_timer_arm(&upstream->tend_timer, delay_ns);
+    }
+}
+
 static void handle_post(struct loop_post *post, void *data)
 {
     (void)post;
@@ -449,6 +534,7 @@ static void handle_post(struct loop_post *post, void *data)
         if (suspect) {
             backend_health_hurry(backend);
         }
+        tend_after(upstream, pool_retry_delay_ns(backend->pool));
     }
     upstream_warm(upstream);
     reap(upstream);

@@ -63,7 +63,7 @@ int upstream_create(const struct upstream_options *options, struct upstream **re
 /* Nothing may be in use. NULL is ignored. */
 void upstream_destroy(struct upstream *upstream);
 
-/* host_port is its name from then on. -EEXIST, -EINVAL, -ENOMEM. One that is draining comes back. */
+/* host_port is its name; weight 1 to 1000. -EEXIST, -EINVAL, -ENOMEM. One that drains comes back. */
 int upstream_add(struct upstream *upstream, const char *host_port, uint32_t weight,
                  struct error *error) __attribute__((warn_unused_result));
 /* No new connections; those in use go on. -ENOENT. */
@@ -72,6 +72,14 @@ int upstream_drain(struct upstream *upstream, const char *host_port, struct erro
 /* The same, and it is gone with its last connection. -ENOENT. */
 int upstream_remove(struct upstream *upstream, const char *host_port, struct error *error)
     __attribute__((warn_unused_result));
+struct upstream_spec {
+    const char *host_port;
+    uint32_t weight;
+};
+/* Makes these the backends: adds, removes, changes weights. All are looked at before anything is
+ * changed: -EINVAL (which one, and why), -ENOMEM. */
+int upstream_set(struct upstream *upstream, const struct upstream_spec *specs, size_t count,
+                 struct error *error) __attribute__((warn_unused_result));
 /* Backends, those that drain included. Any thread. */
 size_t upstream_count(struct upstream *upstream);
 

@@ -11,8 +11,10 @@ struct backend_status {
     const char *state;  /* "up", "down", "ejected", "draining", "resolving" */
     const char *reason; /* why it is not up; "" else */
     uint32_t weight;
-    uint32_t active; /* connections that use it */
-    uint32_t idle;   /* in its pool */
+    uint32_t active;                    /* connections that use it */
+    uint32_t idle;                      /* in its pool */
+    uint64_t created, acquired, reused; /* connections of its pool */
+    double lifetime_s;                  /* mean, of those that ended */
     uint64_t chosen, failures;
     uint64_t checks, check_failures;
     double connect_ms; /* smoothed; 0: none was measured */
