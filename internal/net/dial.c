@@ -84,6 +84,13 @@ static int try_next(struct dial *dial)
     return rc;
 }
 
+static void stop_watching(struct dial *dial)
+{
+    if (dial->source != NULL) {
+        loop_fd_remove(dial->source);
+    }
+}
+
 /* After an event: 0, -EAGAIN, or the last address's failure. */
 static int go_on(struct dial *dial)
 {
@@ -91,7 +98,7 @@ static int go_on(struct dial *dial)
     if (rc == 0 || rc == -EAGAIN) {
         return rc;
     }
-    loop_fd_remove(&dial->source); /* before the fd is closed */
+    stop_watching(dial); /* before the fd is closed */
     tell_failure(&dial->target, dial->next - 1, rc, &dial->error);
     conn_finish(&dial->conn);
     dial->rc = rc;
@@ -114,17 +121,19 @@ static void prepare(struct dial *dial, const struct dial_target *target)
 
 /* ---- in a loop ---- */
 
-static void stop(struct dial *dial)
+static void stop(struct dial *dial, bool keeps_source)
 {
     dial->active = false;
-    loop_fd_remove(&dial->source);
+    if (!keeps_source) {
+        stop_watching(dial);
+    }
     loop_timer_disarm(&dial->timer);
 }
 
 static void finish(struct dial *dial, int rc)
 {
     struct conn conn = dial->conn;
-    stop(dial);
+    stop(dial, rc == 0 && dial->source != &dial->own_source);
     conn_init(&dial->conn, -1);
     if (rc != 0) {
         conn_finish(&conn);
@@ -134,9 +143,10 @@ static void finish(struct dial *dial, int rc)
 
 static int watch(struct dial *dial)
 {
-    int rc = dial->source.loop == NULL
-                 ? loop_fd_add(dial->loop, &dial->source, dial->conn.fd, wanted_events(dial))
-                 : loop_fd_modify(&dial->source, wanted_events(dial));
+    int events = dial->source == &dial->own_source ? wanted_events(dial) : dial->target.events;
+    int rc = dial->source->loop == NULL
+                 ? loop_fd_add(dial->loop, dial->source, dial->conn.fd, events)
+                 : loop_fd_modify(dial->source, events);
     if (rc != 0) {
         error_set(&dial->error, "%s", strerror(-rc));
     }
@@ -146,8 +156,8 @@ static int watch(struct dial *dial)
 static void handle_ready(struct loop_fd *source, int events, void *data)
 {
     (void)source;
-    (void)events;
     struct dial *dial = data;
+    dial->last_events = events;
     int rc = go_on(dial);
     if (rc == -EAGAIN) {
         rc = watch(dial);
@@ -171,13 +181,17 @@ void dial_init(struct dial *dial, struct loop *loop, dial_fn on_done, void *data
 {
     *dial = (struct dial){.loop = loop, .on_done = on_done, .data = data};
     conn_init(&dial->conn, -1);
-    loop_fd_init(&dial->source, handle_ready, dial);
+    loop_fd_init(&dial->own_source, handle_ready, dial);
     loop_timer_init(loop, &dial->timer, handle_timeout, dial);
 }
 
 int dial_start(struct dial *dial, const struct dial_target *target, struct conn *ret_conn)
 {
     prepare(dial, target);
+    dial->source = target->source != NULL ? target->source : &dial->own_source;
+    if (target->source != NULL) {
+        loop_fd_init(target->source, handle_ready, dial);
+    }
     int rc = try_next(dial);
     if (rc == -EAGAIN) {
         rc = watch(dial);
@@ -206,7 +220,7 @@ const char *dial_error(const struct dial *dial)
 void dial_cancel(struct dial *dial)
 {
     if (dial->active) {
-        stop(dial);
+        stop(dial, false);
         conn_finish(&dial->conn);
     }
 }

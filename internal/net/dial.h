@@ -14,6 +14,13 @@ struct dial_target {
     struct tls_context *tls;              /* NULL: plain */
     const char *host;                     /* for the certificate and SNI; borrowed */
     int64_t timeout_ns;                   /* for all of it; 0: none */
+    /*
+     * In a loop: watches the socket with this source of the caller's, for these events besides, and leaves
+     * it so: the caller sets its handler and data when the connection is his, and saves taking it out
+     * and putting it in. NULL: the dial's own, which is taken out.
+     */
+    struct loop_fd *source;
+    int events;
 };
 
 struct dial;
@@ -22,7 +29,8 @@ typedef void (*dial_fn)(struct dial *dial, int rc, struct conn conn, const char 
 
 /* Embedded in its owner. */
 struct dial {
-    struct loop_fd source;
+    struct loop_fd own_source, *source;
+    int last_events; /* that came with the connection, where the source is the caller's */
     struct loop_timer timer;
     struct loop *loop;
     struct dial_target target;

@@ -1,13 +1,9 @@
 /*
- * Workers, and what they have done. A listening socket is shared: the kernel wakes one worker for a
- * connection (EPOLLEXCLUSIVE), and each takes a few at a time, so that those who are busy leave them
- * to others.
+ * The workers' lives, and what they have done.
  */
 #include "pools/relay.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +16,6 @@
 #include "base/timestamp.h"
 #include "pools/relay_session.h"
 
-#define ACCEPT_BUDGET 16
-#define ACCEPT_PAUSE_NS (50 * NS_PER_MS) /* when no descriptor is free */
 #define QUEUE_TIMEOUT_NS (5 * NS_PER_SECOND)
 #define CLIENT_TLS_TIMEOUT_NS (5 * NS_PER_SECOND)
 #define TEND_NS NS_PER_SECOND
@@ -29,64 +23,6 @@
 #define PIPES_LIMIT 256U      /* of each worker */
 #define OTHER_DESCRIPTORS 128 /* of the rest of the process */
 #define WORKERS_LIMIT 64
-
-/* ---- accepting ---- */
-
-static bool reserve_place(struct relay *relay)
-{
-    if (atomic_fetch_add(&relay->clients, 1) < relay->options.max_clients) {
-        return true;
-    }
-    (void)atomic_fetch_sub(&relay->clients, 1);
-    return false;
-}
-
-static void turn_away(struct relay_worker *worker, int fd, enum relay_refusal why)
-{
-    struct conn conn;
-    conn_init(&conn, fd);
-    conn_abort(&conn);
-    relay_count(&worker->counters.refused[why], 1);
-}
-
-static void handle_connections(struct loop_fd *source, int events, void *data)
-{
-    (void)events;
-    struct relay_worker *worker = data;
-    for (int i = 0; i < ACCEPT_BUDGET; i++) {
-        struct address peer = {.size = sizeof(peer.storage)};
-        int fd = accept4(source->fd, (struct sockaddr *)&peer.storage, &peer.size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            bool full = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-            if (full) { /* what is left of the backlog waits: there is room again soon */
-                loop_fd_remove(&worker->listener);
-                loop_timer_arm(&worker->pause_timer, ACCEPT_PAUSE_NS);
-            }
-            return;
-        }
-        relay_count(&worker->counters.accepted, 1);
-        if (!reserve_place(worker->relay)) {
-            turn_away(worker, fd, RELAY_REFUSED_LIMIT);
-        } else {
-            relay_accept(worker, fd, &peer);
-        }
-    }
-}
-
-static int listen_again(struct relay_worker *worker)
-{
-    return loop_fd_add(worker->loop, &worker->listener, worker->relay->options.listen_fd,
-                       LOOP_READ | LOOP_EXCLUSIVE);
-}
-
-static void handle_pause(struct loop_timer *timer, void *data)
-{
-    struct relay_worker *worker = data;
-    if (!atomic_load(&worker->relay->draining) && listen_again(worker) != 0) {
-        loop_timer_arm(timer, ACCEPT_PAUSE_NS);
-    }
-}
 
 /* ---- workers ---- */
 
@@ -105,6 +41,7 @@ static void handle_wake(struct loop_post *post, void *data)
     loop_fd_remove(&worker->listener);
     loop_timer_disarm(&worker->pause_timer);
     if (atomic_load(&worker->relay->stopping)) {
+        relay_handle_inbox(&worker->inbox, worker);
         end_sessions(worker);
         loop_timer_disarm(&worker->tend_timer);
         loop_stop(worker->loop);
@@ -146,7 +83,10 @@ static int create_worker(struct relay *relay, struct relay_worker *worker, unsig
 {
     char name[96];
     worker->relay = relay;
+    worker->accept_budget = 1;
     list_init(&worker->sessions);
+    list_init(&worker->handed);
+    (void)pthread_mutex_init(&worker->inbox_lock, NULL);
     (void)snprintf(name, sizeof(name), "%s/pipes-%u", relay->name, index);
     worker->buffer = malloc(RELAY_BUFFER_BYTES);
     int rc = worker->buffer == NULL ? -ENOMEM : loop_create(clock_real(), &worker->loop);
@@ -164,20 +104,19 @@ static int create_worker(struct relay *relay, struct relay_worker *worker, unsig
     if (rc != 0) {
         return rc;
     }
-    loop_fd_init(&worker->listener, handle_connections, worker);
+    loop_fd_init(&worker->listener, relay_handle_connections, worker);
     loop_post_add(worker->loop, &worker->wake, handle_wake, worker);
+    loop_post_add(worker->loop, &worker->inbox, relay_handle_inbox, worker);
     loop_timer_init(worker->loop, &worker->tend_timer, handle_tend, worker);
-    loop_timer_init(worker->loop, &worker->pause_timer, handle_pause, worker);
+    loop_timer_init(worker->loop, &worker->pause_timer, relay_handle_pause, worker);
     loop_timer_arm(&worker->tend_timer, TEND_NS);
-    rc = listen_again(worker);
-    return rc != 0 ? rc : start_thread(worker, index);
+    return relay_listen(worker);
 }
 
 static void destroy_worker(struct relay_worker *worker)
 {
-    if (worker->running) {
-        loop_post_send(&worker->wake);
-        (void)pthread_join(worker->thread, NULL);
+    if (worker->handed.next != NULL) {
+        relay_refuse_handed(worker);
     }
     if (worker->loop != NULL) {
         loop_fd_remove(&worker->listener);
@@ -380,6 +319,9 @@ int relay_create(const struct relay_options *options, struct relay **ret_relay, 
     for (unsigned i = 0; rc == 0 && i < options->workers; i++) {
         rc = create_worker(relay, &relay->workers[i], i);
     }
+    for (unsigned i = 0; rc == 0 && i < options->workers; i++) { /* each may hand over to any */
+        rc = start_thread(&relay->workers[i], i);
+    }
     if (rc != 0) {
         error_set(error, "a worker can't be started: %s", strerror(-rc));
         relay_destroy(relay);
@@ -411,6 +353,12 @@ void relay_destroy(struct relay *relay)
     }
     atomic_store(&relay->draining, true);
     atomic_store(&relay->stopping, true);
+    wake_workers(relay);
+    for (unsigned i = 0; i < relay->options.workers; i++) {
+        if (relay->workers[i].running) {
+            (void)pthread_join(relay->workers[i].thread, NULL);
+        }
+    }
     for (unsigned i = 0; i < relay->options.workers; i++) {
         destroy_worker(&relay->workers[i]);
     }

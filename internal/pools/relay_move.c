@@ -238,6 +238,10 @@ static int pass_end_on(struct relay_session *session, int from)
     if (to->shut) {
         return 0;
     }
+    if (to->ended && session->sides[from].shut && to->conn.tls == NULL) {
+        to->shut = true; /* both have ended: it is closed at once, which says the same */
+        return 0;
+    }
     int rc = conn_close_write(&to->conn);
     if (rc == -EAGAIN) {
         to->writable = false;

@@ -147,6 +147,8 @@ static void dial_server(struct relay_session *session, struct pool_lease lease)
     }
     opening->begun_ns = loop_now_ns(session->worker->loop);
     struct dial_target target = backend_dial_target(session->backend, opening->addresses);
+    target.source = &session->sides[1].source;
+    target.events = RELAY_WATCHED;
     int rc = dial_start(&opening->dial, &target, &conn);
     if (rc == 0) {
         connected(session, conn);
@@ -284,6 +286,7 @@ void relay_accept(struct relay_worker *worker, int fd, const struct address *pee
         return;
     }
     list_append(&worker->sessions, &session->link);
+    (void)atomic_fetch_add(&worker->session_count, 1);
     if (relay_session_watch_client(session) != 0 ||
         (options->tls != NULL &&
          conn_start_tls(&session->sides[0].conn, options->tls, NULL) != 0)) {

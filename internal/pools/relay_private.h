@@ -27,6 +27,11 @@ struct relay_worker {
     struct loop_post wake; /* drain, stop */
     struct loop_timer tend_timer, pause_timer;
     struct list sessions;
+    _Atomic uint32_t session_count; /* those that are being handed over included */
+    struct loop_post inbox;         /* clients that another worker accepted for this one */
+    pthread_mutex_t inbox_lock;
+    struct list handed;
+    unsigned accept_budget; /* connections at a time */
     pthread_t thread;
     bool running;
     char *buffer; /* RELAY_BUFFER_BYTES */
@@ -55,3 +60,10 @@ static inline void relay_count(_Atomic uint64_t *counter, uint64_t amount)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount,
                           memory_order_relaxed);
 }
+
+/* ---- relay_accept.c ---- */
+int relay_listen(struct relay_worker *worker);
+void relay_handle_connections(struct loop_fd *source, int events, void *data);
+void relay_handle_pause(struct loop_timer *timer, void *data);
+void relay_handle_inbox(struct loop_post *post, void *data);
+void relay_refuse_handed(struct relay_worker *worker);

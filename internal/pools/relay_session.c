@@ -6,8 +6,6 @@
 #include "base/timestamp.h"
 #include "pools/relay_session.h"
 
-#define WATCHED (LOOP_READ | LOOP_WRITE | LOOP_EDGE | LOOP_HANGUP)
-
 /* ---- ends ---- */
 
 /* The server's connection can serve another client (see RELAY_REUSE_CLEAN). */
@@ -52,6 +50,7 @@ void relay_session_end(struct relay_session *session, enum relay_end end)
     loop_fd_forget(&session->sides[0].source);
     conn_finish(&session->sides[0].conn);
     list_remove(&session->link);
+    (void)atomic_fetch_sub(&worker->session_count, 1);
     (void)atomic_fetch_sub(&worker->relay->clients, 1);
     free(session);
 }
@@ -142,7 +141,20 @@ int relay_session_watch_client(struct relay_session *session)
 {
     loop_fd_init(&session->sides[0].source, handle_client, session);
     return loop_fd_add(session->worker->loop, &session->sides[0].source, session->sides[0].conn.fd,
-                       WATCHED);
+                       RELAY_WATCHED);
+}
+
+/* A dial has watched it already. */
+static int watch_server(struct relay_session *session)
+{
+    struct relay_side *server = &session->sides[1];
+    if (server->source.loop != NULL) {
+        server->source.handle = handle_server;
+        server->source.data = session;
+        return 0;
+    }
+    loop_fd_init(&server->source, handle_server, session);
+    return loop_fd_add(session->worker->loop, &server->source, server->conn.fd, RELAY_WATCHED);
 }
 
 static int queue_header(struct relay_session *session, const void *header, size_t size)
@@ -165,18 +177,17 @@ void relay_session_begin(struct relay_session *session, const void *header, size
     struct relay_worker *worker = session->worker;
     struct relay_side *server = &session->sides[1];
     int64_t idle_ns = worker->relay->options.idle_timeout_ns;
+    int events = session->opening->dial.last_events; /* what came with the connection */
     relay_opening_destroy(session->opening);
     session->opening = NULL;
     session->answered = true;
     server->conn = ((struct upstream_conn *)session->lease.resource)->conn;
     server->writable = true;
-    server->readable = server->conn.tls != NULL; /* else the edge of its first bytes says so */
+    note_events(server, events);
     relay_count(&worker->counters.relayed, 1);
     loop_timer_disarm(&session->timer);
     loop_task_init(&session->task, handle_turn, session);
-    loop_fd_init(&server->source, handle_server, session);
-    if (queue_header(session, header, header_size) != 0 ||
-        loop_fd_add(worker->loop, &server->source, server->conn.fd, WATCHED) != 0) {
+    if (queue_header(session, header, header_size) != 0 || watch_server(session) != 0) {
         relay_session_end(session, RELAY_END_CUT);
         return;
     }

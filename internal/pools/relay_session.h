@@ -5,6 +5,7 @@
 #include "pools/upstream_conn.h"
 
 #define RELAY_TRIES 8 /* backends, for one client */
+#define RELAY_WATCHED (LOOP_READ | LOOP_WRITE | LOOP_EDGE | LOOP_HANGUP)
 
 /* One end of a session. */
 struct relay_side {

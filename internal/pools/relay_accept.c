@@ -1,0 +1,165 @@
+/*
+ * Accepting. The listening socket is shared, and the kernel wakes one worker for a connection; a worker takes
+ * as many at a time as there were last time, so that a call that only returns EAGAIN is rare. Whom the
+ * kernel wakes is chance; so a worker that has clearly more clients than another hands on to that one.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/timestamp.h"
+#include "pools/relay_session.h"
+
+#define ACCEPT_BUDGET 16
+#define PASS_ON_SURPLUS 2
+#define ACCEPT_PAUSE_NS (50 * NS_PER_MS) /* when no descriptor is free */
+
+static bool reserve_place(struct relay *relay)
+{
+    if (atomic_fetch_add(&relay->clients, 1) < relay->options.max_clients) {
+        return true;
+    }
+    (void)atomic_fetch_sub(&relay->clients, 1);
+    return false;
+}
+
+static void turn_away(struct relay_worker *worker, int fd, enum relay_refusal why)
+{
+    struct conn conn;
+    conn_init(&conn, fd);
+    conn_abort(&conn);
+    relay_count(&worker->counters.refused[why], 1);
+}
+
+/* ---- handing over ---- */
+
+struct handed_client {
+    struct list link;
+    int fd;
+    struct address peer;
+};
+
+static struct relay_worker *least_loaded(struct relay *relay)
+{
+    struct relay_worker *best = &relay->workers[0];
+    for (unsigned i = 1; i < relay->options.workers; i++) {
+        if (atomic_load(&relay->workers[i].session_count) < atomic_load(&best->session_count)) {
+            best = &relay->workers[i];
+        }
+    }
+    return best;
+}
+
+/* The kernel wakes whom it likes; so a worker that has clearly more than another passes on. */
+static bool should_pass_on(const struct relay_worker *worker, const struct relay_worker *to)
+{
+    uint32_t own = atomic_load(&worker->session_count);
+    return own > atomic_load(&to->session_count) + PASS_ON_SURPLUS + own / 8;
+}
+
+static void hand_over(struct relay_worker *worker, struct relay_worker *to, int fd,
+                      const struct address *peer)
+{
+    struct handed_client *client = malloc(sizeof(*client));
+    if (client == NULL) {
+        turn_away(worker, fd, RELAY_REFUSED_FAULT);
+        (void)atomic_fetch_sub(&worker->relay->clients, 1);
+        return;
+    }
+    client->fd = fd;
+    client->peer = *peer;
+    (void)atomic_fetch_add(&to->session_count, 1);
+    (void)pthread_mutex_lock(&to->inbox_lock);
+    list_append(&to->handed, &client->link);
+    loop_post_send(&to->inbox);
+    (void)pthread_mutex_unlock(&to->inbox_lock);
+}
+
+static struct handed_client *take_handed(struct relay_worker *worker)
+{
+    struct handed_client *client = NULL;
+    (void)pthread_mutex_lock(&worker->inbox_lock);
+    if (!list_empty(&worker->handed)) {
+        client = container_of(worker->handed.next, struct handed_client, link);
+        list_remove(&client->link);
+    }
+    (void)pthread_mutex_unlock(&worker->inbox_lock);
+    return client;
+}
+
+void relay_handle_inbox(struct loop_post *post, void *data)
+{
+    (void)post;
+    struct relay_worker *worker = data;
+    struct handed_client *client;
+    while ((client = take_handed(worker)) != NULL) {
+        (void)atomic_fetch_sub(&worker->session_count, 1); /* relay_accept() counts it */
+        relay_accept(worker, client->fd, &client->peer);
+        free(client);
+    }
+}
+
+static void take_client(struct relay_worker *worker, int fd, const struct address *peer)
+{
+    struct relay_worker *to = least_loaded(worker->relay);
+    if (to != worker && should_pass_on(worker, to)) {
+        hand_over(worker, to, fd, peer);
+    } else {
+        relay_accept(worker, fd, peer);
+    }
+}
+
+/* ---- listening ---- */
+
+void relay_handle_connections(struct loop_fd *source, int events, void *data)
+{
+    (void)events;
+    struct relay_worker *worker = data;
+    unsigned budget = worker->accept_budget;
+    for (unsigned i = 0; i < budget; i++) {
+        struct address peer = {.size = sizeof(peer.storage)};
+        int fd = accept4(source->fd, (struct sockaddr *)&peer.storage, &peer.size,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            bool full = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+            if (full) { /* what is left of the backlog waits: there is room again soon */
+                loop_fd_remove(&worker->listener);
+                loop_timer_arm(&worker->pause_timer, ACCEPT_PAUSE_NS);
+            }
+            worker->accept_budget = i > 1 ? i : 1;
+            return;
+        }
+        relay_count(&worker->counters.accepted, 1);
+        if (!reserve_place(worker->relay)) {
+            turn_away(worker, fd, RELAY_REFUSED_LIMIT);
+        } else {
+            take_client(worker, fd, &peer);
+        }
+    }
+    worker->accept_budget = budget < ACCEPT_BUDGET ? budget * 2 : budget;
+}
+
+int relay_listen(struct relay_worker *worker)
+{
+    return loop_fd_add(worker->loop, &worker->listener, worker->relay->options.listen_fd,
+                       LOOP_READ | LOOP_EXCLUSIVE);
+}
+
+void relay_handle_pause(struct loop_timer *timer, void *data)
+{
+    struct relay_worker *worker = data;
+    if (!atomic_load(&worker->relay->draining) && relay_listen(worker) != 0) {
+        loop_timer_arm(timer, ACCEPT_PAUSE_NS);
+    }
+}
+
+/* Handed to one that had ended. */
+void relay_refuse_handed(struct relay_worker *worker)
+{
+    struct handed_client *client;
+    while ((client = take_handed(worker)) != NULL) {
+        turn_away(worker, client->fd, RELAY_REFUSED_FAULT);
+        (void)atomic_fetch_sub(&worker->relay->clients, 1);
+        free(client);
+    }
+}
