@@ -219,7 +219,7 @@ static uint32_t take_interval(struct bench *bench, struct bench_counts *ret_coun
         add_counts(ret_counts, &thread->interval);
         memset(&thread->interval, 0, sizeof(thread->interval));
         (void)pthread_mutex_unlock(&thread->lock);
-        clients += thread->active_count; /* of another thread; a number to be shown */
+        clients += thread->active_count;
     }
     return clients;
 }

@@ -53,7 +53,7 @@ struct bench_thread {
     bool running;
     unsigned index;
     struct list active, parked; /* clients */
-    uint32_t active_count;
+    _Atomic uint32_t active_count;
     char *buffer;         /* for reading */
     pthread_mutex_t lock; /* of what follows */
     struct bench_counts total;

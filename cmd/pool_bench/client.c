@@ -302,8 +302,11 @@ static void begin_request(struct client *client)
     loop_timer_arm(&client->timer, options->timeout_ns);
     if (client->fd < 0) {
         dial(client);
-    } else {
-        exchange(client);
+        return;
+    }
+    int rc = send_some(client); /* the answer comes with an event */
+    if (rc != 0 && rc != -EAGAIN) {
+        fail(client, BENCH_ERROR_REFUSED);
     }
 }
 
