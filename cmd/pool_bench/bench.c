@@ -18,6 +18,8 @@
 #define PACE_NS (50 * NS_PER_MS)
 #define READ_BYTES ((size_t)256 * 1024)
 #define LOOK_NS (20 * NS_PER_MS)
+#define FAILOVER_LOOKS 3000 /* a minute */
+#define FAILOVER_CHECKS 2
 
 const char *bench_error_name(enum bench_error error)
 {
@@ -237,7 +239,8 @@ static int note_second(struct bench *bench, double at_s)
         bench->second_room = room;
     }
     uint32_t clients = take_interval(bench, &counts);
-    int third = (int)(at_s * 3 / ((double)bench->length_ns / 1e9));
+    double begun_s = bench->second_count > 0 ? bench->seconds[bench->second_count - 1].at_s : 0;
+    int third = (int)((begun_s + at_s) / 2 * 3 / ((double)bench->length_ns / 1e9));
     add_counts(&bench->thirds[third < 0 ? 0 : third > 2 ? 2 : third], &counts);
     bench->seconds[bench->second_count++] = (struct bench_second){
         .at_s = at_s,
@@ -274,19 +277,44 @@ static int keep_failover(const struct bench *bench, int64_t at_ns, struct echo *
     return 0;
 }
 
+/* A relay takes a backend after some health checks, so these are waited for. */
+static int await_relay(const struct echo *echo, struct error *error)
+{
+    for (int i = 0; i < FAILOVER_LOOKS; i++) {
+        if (echo == NULL || echo_accepted(echo) >= FAILOVER_CHECKS) {
+            return 0;
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+    error_set(error,
+              "the relay does not connect to the --failover port; is it one of its backends?");
+    return -ETIMEDOUT;
+}
+
 /* ---- a run ---- */
+
+/* The next full second; the thirds end an interval too. */
+static int64_t next_look(const struct bench *bench, int64_t at_ns)
+{
+    int64_t next = (at_ns / NS_PER_SECOND + 1) * NS_PER_SECOND;
+    for (int third = 1; third <= 2; third++) {
+        int64_t end = bench->length_ns / 3 * third;
+        next = end > at_ns && end < next ? end : next;
+    }
+    return next;
+}
 
 static int watch(struct bench *bench, struct echo **echo, struct error *error)
 {
-    int64_t second_ns = bench->begun_ns;
+    int64_t next = NS_PER_SECOND;
     int rc = 0;
     for (;;) {
         int64_t now = clock_monotonic_ns(clock_real());
         int64_t at = now - bench->begun_ns;
         bool over = at >= bench->length_ns || atomic_load(&bench->left) == 0 ||
                     atomic_load(&bench->stopping);
-        if (now - second_ns >= NS_PER_SECOND || over) {
-            second_ns += NS_PER_SECOND;
+        if (at >= next || over) {
+            next = next_look(bench, at);
             rc = note_second(bench, (double)at / 1e9);
             report_progress(bench);
         }
@@ -307,6 +335,7 @@ int bench_run(struct bench *bench, struct error *error)
     rc = rc != 0 ? rc : address_resolve(&hostport, &bench->addresses, error);
     bench->length_ns = length_of(bench->options);
     rc = rc != 0 ? rc : keep_failover(bench, 0, &echo, error);
+    rc = rc != 0 ? rc : await_relay(echo, error);
     rc = rc != 0 ? rc : start_threads(bench, error);
     rc = rc != 0 ? rc : watch(bench, &echo, error);
     stop_threads(bench);

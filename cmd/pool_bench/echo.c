@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #define READ_BUDGET 16
 
 struct echo_thread {
+    struct echo *echo;
     struct loop *loop;
     struct loop_fd listener;
     struct loop_post stop;
@@ -33,6 +35,7 @@ struct echo_thread {
 
 struct echo {
     int fd;
+    _Atomic uint64_t accepted;
     unsigned thread_count;
     struct echo_thread threads[];
 };
@@ -140,6 +143,7 @@ static void handle_connections(struct loop_fd *source, int events, void *data)
             }
             return;
         }
+        (void)atomic_fetch_add(&thread->echo->accepted, 1);
         guest->thread = thread;
         guest->fd = fd;
         list_append(&thread->guests, &guest->link);
@@ -170,6 +174,7 @@ static void *run(void *data)
 
 static int start_thread(struct echo *echo, struct echo_thread *thread)
 {
+    thread->echo = echo;
     list_init(&thread->guests);
     thread->buffer = malloc(BUFFER_BYTES);
     int rc = thread->buffer == NULL ? -ENOMEM : loop_create(clock_real(), &thread->loop);
@@ -206,6 +211,11 @@ int echo_start(uint16_t port, unsigned threads, struct echo **ret_echo, struct e
     }
     *ret_echo = echo;
     return 0;
+}
+
+uint64_t echo_accepted(const struct echo *echo)
+{
+    return atomic_load(&echo->accepted);
 }
 
 void echo_stop(struct echo *echo)

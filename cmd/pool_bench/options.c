@@ -36,7 +36,8 @@ static const struct option_row rows[] = {
      "--clients, but --max-clients at once during the middle third of --duration."},
     {"failover", OPTION_COUNT, AT(failover), "0", NULL, 0, 65535, NULL, false,
      "Be one of the backends: an echo on this port that ends after a third of --duration and is "
-     "there again after two thirds. Errors are told for each third."},
+     "there again after two thirds. It begins when the relay has checked it twice. Errors are told "
+     "for each third."},
     {"echo", OPTION_COUNT, AT(echo), "0", NULL, 0, 65535, NULL, false,
      "Be an echo backend on this port of all addresses, and nothing else, until a signal."},
     {"echo-threads", OPTION_COUNT, AT(echo_threads), "1", NULL, 1, 64, NULL, false, ""},

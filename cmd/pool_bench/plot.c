@@ -15,7 +15,7 @@
 #define RIGHT 150
 #define STRIP 120
 #define GAP 34
-#define TOP 46
+#define TOP 62
 #define BLUE "#0072b2"
 #define ORANGE "#e69f00"
 #define GREEN "#009e73"
@@ -123,6 +123,11 @@ static int put_line(struct buf *out, const struct bench *bench, const struct str
     return rc != 0 ? rc : buf_append_str(out, "\"/>\n");
 }
 
+static double middle_of(const struct strip *strip)
+{
+    return strip->logarithmic ? round_up(sqrt(strip->least * strip->most)) : strip->most / 2;
+}
+
 static int put_axis(struct buf *out, const struct strip *strip)
 {
     int rc = buf_printf(out,
@@ -130,13 +135,11 @@ static int put_axis(struct buf *out, const struct strip *strip)
                         "<rect class=\"frame\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n",
                         LEFT, strip->top - 8, strip->title, LEFT, strip->top, WIDTH - LEFT - RIGHT,
                         STRIP);
-    double values[] = {strip->least,
-                       strip->logarithmic ? sqrt(strip->least * strip->most) : strip->most / 2,
-                       strip->most};
+    double values[] = {strip->least, middle_of(strip), strip->most};
     for (int i = 0; rc == 0 && i < 3; i++) {
         rc = buf_printf(out,
                         "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>"
-                        "<text class=\"number\" x=\"%d\" y=\"%.1f\">%.4g</text>\n",
+                        "<text class=\"number\" x=\"%d\" y=\"%.1f\">%.10g</text>\n",
                         LEFT, WIDTH - RIGHT, y_of(strip, values[i]), y_of(strip, values[i]),
                         LEFT - 8, y_of(strip, values[i]) + 4, values[i]);
     }
@@ -150,7 +153,7 @@ static int put_strip(struct buf *out, const struct bench *bench, const struct st
         const struct series *series = &strip->series[s];
         rc = put_line(out, bench, strip, series);
         rc = rc != 0 ? rc
-                     : buf_printf(out, "<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>\n",
+                     : buf_printf(out, "<text x=\"%d\" y=\"%d\" style=\"fill:%s\">%s</text>\n",
                                   WIDTH - RIGHT + 10, strip->top + 16 + 18 * s, series->colour,
                                   series->name);
     }

@@ -71,11 +71,12 @@ void report_table(const struct bench *bench)
     }
     (void)printf("requests       %llu in %.2f s: %.0f/s\n", (unsigned long long)total->requests,
                  bench->elapsed_s, (double)total->requests / bench->elapsed_s);
-    (void)printf(
-        "connections    %llu: %.0f/s; %.2f %% of the requests used one that was there\n",
-        (unsigned long long)total->connections, (double)total->connections / bench->elapsed_s,
-        total->requests == 0 ? 0
-                             : 100 - 100.0 * (double)total->connections / (double)total->requests);
+    (void)printf("connections    %llu: %.0f/s; %.2f %% of the requests used one that was there\n",
+                 (unsigned long long)total->connections,
+                 (double)total->connections / bench->elapsed_s,
+                 total->requests <= total->connections
+                     ? 0
+                     : 100 - 100.0 * (double)total->connections / (double)total->requests);
     (void)printf("bytes          %.2f MB/s, both ways together\n",
                  (double)total->bytes / bench->elapsed_s / 1e6);
     (void)printf("errors         ");
