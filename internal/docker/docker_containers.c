@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "docker/docker_call.h"
+
 #define LIST_LIMIT_BYTES (64U * 1024U * 1024U)
-#define INSPECT_LIMIT_BYTES (4U * 1024U * 1024U)
-#define CALL_TIMEOUT_NS (30 * INT64_C(1000000000))
 #define LABEL_LIMIT 256
 
 static enum docker_state parse_state(const char *word)
@@ -108,26 +108,6 @@ struct request {
     void *data;
 };
 
-/* Parses the body; an answer that is no JSON makes the outcome DOCKER_UNAVAILABLE. */
-static struct docker_outcome read_answer(const struct docker_client *client,
-                                         const struct http_answer *answer, struct json **ret_root,
-                                         struct error *storage)
-{
-    *ret_root = NULL;
-    struct error parse_error;
-    if (answer->end != HTTP_COMPLETE) {
-        return docker_outcome_make(client, answer->end, answer->status, answer->text, storage);
-    }
-    int rc = json_parse(answer->body, answer->body_bytes, ret_root, &parse_error);
-    struct docker_outcome outcome = docker_outcome_make(
-        client, answer->end, answer->status, json_get_string(*ret_root, "message"), storage);
-    if (outcome.verdict == DOCKER_OK && rc != 0) {
-        outcome.verdict = DOCKER_UNAVAILABLE;
-        error_set(storage, "%s: %s", docker_client_url(client), parse_error.text);
-    }
-    return outcome;
-}
-
 static size_t count_members(const struct json *array)
 {
     size_t count = 0;
@@ -173,52 +153,49 @@ static int parse_list(const struct json *array, struct docker_container **ret_co
     return 0;
 }
 
-static void handle_list(const struct http_answer *answer, void *data)
+static void handle_list(const struct docker_outcome *outcome, const struct json *root, void *data)
 {
     struct request *request = data;
-    struct json *root;
     struct error text = {""};
-    struct docker_outcome outcome = read_answer(request->client, answer, &root, &text);
+    struct docker_outcome own = *outcome;
     struct docker_container *containers = NULL;
     struct record_label *labels = NULL;
     size_t count = 0;
-    if (outcome.verdict == DOCKER_OK && !json_is_array(root)) {
-        outcome.verdict = DOCKER_UNAVAILABLE;
+    if (own.verdict == DOCKER_OK && !json_is_array(root)) {
+        own.verdict = DOCKER_UNAVAILABLE;
+        own.text = text.text;
         error_set(&text, "%s: the list of containers is no JSON array",
                   docker_client_url(request->client));
-    } else if (outcome.verdict == DOCKER_OK &&
-               parse_list(root, &containers, &labels, &count) != 0) {
-        outcome.verdict = DOCKER_UNAVAILABLE;
-        error_set(&text, "out of memory");
+    } else if (own.verdict == DOCKER_OK && parse_list(root, &containers, &labels, &count) != 0) {
+        own.verdict = DOCKER_UNAVAILABLE;
+        own.text = "out of memory";
     }
-    request->on_list(&outcome, outcome.verdict == DOCKER_OK ? containers : NULL, count,
-                     request->data);
+    request->on_list(&own, own.verdict == DOCKER_OK ? containers : NULL, count, request->data);
     free(containers);
     free(labels);
-    json_destroy(root);
     free(request);
 }
 
-static void handle_inspect(const struct http_answer *answer, void *data)
+static void handle_inspect(const struct docker_outcome *outcome, const struct json *root,
+                           void *data)
 {
     struct request *request = data;
-    struct json *root;
     struct error text = {""};
-    struct error parse_error;
+    struct docker_outcome own = *outcome;
     struct record_label labels[LABEL_LIMIT];
     struct docker_container container;
-    struct docker_outcome outcome = read_answer(request->client, answer, &root, &text);
-    if (outcome.verdict == DOCKER_OK &&
+    struct error parse_error = {""};
+    if (own.verdict == DOCKER_OK &&
         docker_container_parse(root, labels, LABEL_LIMIT, &container, &parse_error) != 0) {
-        outcome.verdict = DOCKER_UNAVAILABLE;
+        own.verdict = DOCKER_UNAVAILABLE;
+        own.text = text.text;
         error_set(&text, "%s: %s", docker_client_url(request->client), parse_error.text);
     }
-    request->on_inspect(&outcome, outcome.verdict == DOCKER_OK ? &container : NULL, request->data);
-    json_destroy(root);
+    request->on_inspect(&own, own.verdict == DOCKER_OK ? &container : NULL, request->data);
     free(request);
 }
 
-static int start(struct docker_client *client, const char *rest, size_t limit_bytes,
+static int start(const char *rest, size_t limit_bytes, docker_call_fn on_done,
                  const struct request *template)
 {
     struct request *request = calloc(1, sizeof(*request));
@@ -226,19 +203,10 @@ static int start(struct docker_client *client, const char *rest, size_t limit_by
         return -ENOMEM;
     }
     *request = *template;
-    char path[256];
-    docker_client_path(client, rest, path, sizeof(path));
-    struct http_call *call;
-    int rc = http_call_start(docker_client_http(client),
-                             &(struct http_call_options){.target = docker_client_target(client),
-                                                         .path = path,
-                                                         .timeout_ns = CALL_TIMEOUT_NS,
-                                                         .limit_bytes = limit_bytes,
-                                                         .on_answer = request->on_list != NULL
-                                                                          ? handle_list
-                                                                          : handle_inspect,
-                                                         .data = request},
-                             &call);
+    int rc = docker_call_start(request->client, &(struct docker_call){.rest = rest,
+                                                                      .limit_bytes = limit_bytes,
+                                                                      .on_done = on_done,
+                                                                      .data = request});
     if (rc != 0) {
         free(request);
     }
@@ -247,8 +215,31 @@ static int start(struct docker_client *client, const char *rest, size_t limit_by
 
 int docker_list(struct docker_client *client, docker_list_fn on_list, void *data)
 {
-    return start(client, "/containers/json?all=1", LIST_LIMIT_BYTES,
+    return start("/containers/json?all=1", LIST_LIMIT_BYTES, handle_list,
                  &(struct request){.client = client, .on_list = on_list, .data = data});
+}
+
+int docker_list_labelled(struct docker_client *client, const char *label, docker_list_fn on_list,
+                         void *data)
+{
+    struct buf filters;
+    struct buf rest;
+    buf_init(&filters, 0);
+    buf_init(&rest, 0);
+    int rc = buf_append_str(&filters, "{\"label\":[");
+    rc = rc != 0 ? rc : json_append_string(&filters, label, strlen(label));
+    rc = rc != 0 ? rc : buf_append_str(&filters, "]}");
+    rc = rc != 0 ? rc : buf_append_str(&rest, "/containers/json?all=1&filters=");
+    rc = rc != 0 || buf_terminated(&filters) == NULL
+             ? -ENOMEM
+             : docker_call_append_encoded(&rest, filters.data);
+    rc = rc != 0 || buf_terminated(&rest) == NULL
+             ? -ENOMEM
+             : start(rest.data, LIST_LIMIT_BYTES, handle_list,
+                     &(struct request){.client = client, .on_list = on_list, .data = data});
+    buf_finish(&filters);
+    buf_finish(&rest);
+    return rc;
 }
 
 int docker_inspect(struct docker_client *client, const char *id, docker_inspect_fn on_inspect,
@@ -256,6 +247,6 @@ int docker_inspect(struct docker_client *client, const char *id, docker_inspect_
 {
     char rest[128];
     (void)snprintf(rest, sizeof(rest), "/containers/%s/json", id);
-    return start(client, rest, INSPECT_LIMIT_BYTES,
+    return start(rest, 0, handle_inspect,
                  &(struct request){.client = client, .on_inspect = on_inspect, .data = data});
 }

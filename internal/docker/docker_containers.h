@@ -41,6 +41,10 @@ typedef void (*docker_list_fn)(const struct docker_outcome *outcome,
 int docker_list(struct docker_client *client, docker_list_fn on_list, void *data)
     __attribute__((warn_unused_result));
 
+/* The same for those that have the label (`key`, or `key=value`). */
+int docker_list_labelled(struct docker_client *client, const char *label, docker_list_fn on_list,
+                         void *data) __attribute__((warn_unused_result));
+
 typedef void (*docker_inspect_fn)(const struct docker_outcome *outcome,
                                   const struct docker_container *container, void *data);
 int docker_inspect(struct docker_client *client, const char *id, docker_inspect_fn on_inspect,

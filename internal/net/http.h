@@ -79,6 +79,7 @@ struct http_stream_options {
     enum http_kind kind;
     const char *method; /* NULL: GET; copied like path */
     const char *path;   /* begins with a slash, encoded */
+    const char *json;   /* a body to send, of JSON; NULL: none; copied */
     int64_t timeout_ns; /* HTTP_CALL: whole life, waiting included; others have none */
     /* The answer's head is complete. Optional. */
     void (*on_head)(struct http_stream *stream, int status, void *data);

@@ -93,6 +93,7 @@ int http_call_start(struct http_client *client, const struct http_call_options *
                                          .kind = HTTP_CALL,
                                          .method = options->method,
                                          .path = options->path,
+                                         .json = options->json,
                                          .timeout_ns = options->timeout_ns,
                                          .on_header = handle_header,
                                          .on_data = handle_data,

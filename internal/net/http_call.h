@@ -20,6 +20,7 @@ struct http_call_options {
     struct http_target *target;
     const char *method; /* NULL: GET */
     const char *path;
+    const char *json; /* a body to send; NULL: none */
     int64_t timeout_ns;
     size_t limit_bytes; /* a longer body ends the call as HTTP_BROKEN */
     void (*on_answer)(const struct http_answer *answer, void *data);

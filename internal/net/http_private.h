@@ -80,12 +80,14 @@ struct http_stream {
     bool opening;  /* a follow without an answer */
     bool active;   /* on a connection */
     bool head_done;
+    bool has_json;
     uint32_t sockets_opened; /* for this transfer, until it is on a connection */
     uint64_t round;          /* the one in which round_bytes were read */
     size_t round_bytes;
     struct loop_timer timer;
-    char *error_text;       /* of CURL_ERROR_SIZE, behind the strings; a follow has none */
-    char method_and_path[]; /* two strings */
+    struct curl_slist *headers; /* of a request with a body */
+    char *error_text;           /* of CURL_ERROR_SIZE, behind the strings; a follow has none */
+    char method_and_path[];     /* two strings, and the body behind them */
 };
 
 /* Ends with `end`; the first call decides. */

@@ -216,6 +216,29 @@ static CURLcode set_target(struct http_stream *stream)
     return curl_easy_setopt(easy, CURLOPT_URL, url);
 }
 
+static const char *json_of(const struct http_stream *stream)
+{
+    return stream->has_json ? path_of(stream) + strlen(path_of(stream)) + 1 : NULL;
+}
+
+/* The body lies in the stream, so libcurl may send it again. */
+static CURLcode set_body(struct http_stream *stream)
+{
+    const char *json = json_of(stream);
+    if (json == NULL) {
+        return CURLE_OK;
+    }
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    stream->headers = headers;
+    headers = headers != NULL ? curl_slist_append(headers, "Expect:") : NULL;
+    if (headers == NULL) {
+        return CURLE_OUT_OF_MEMORY;
+    }
+    (void)curl_easy_setopt(stream->easy, CURLOPT_HTTPHEADER, headers);
+    (void)curl_easy_setopt(stream->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(json));
+    return curl_easy_setopt(stream->easy, CURLOPT_POSTFIELDS, json);
+}
+
 static void set_connection_options(struct http_stream *stream)
 {
     const struct http_client_options *options = &stream->client->options;
@@ -267,7 +290,7 @@ static int start_transfer(struct http_stream *stream)
     if (strcmp(method_of(stream), "GET") != 0) {
         (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method_of(stream));
     }
-    if (set_target(stream) != CURLE_OK) {
+    if (set_target(stream) != CURLE_OK || set_body(stream) != CURLE_OK) {
         return -ENOMEM;
     }
     client->transfers++;
@@ -357,18 +380,24 @@ int http_stream_open(struct http_client *client, const struct http_stream_option
     const char *method = options->method == NULL ? "GET" : options->method;
     size_t method_size = strlen(method) + 1;
     size_t path_size = strlen(options->path) + 1;
+    size_t json_size = options->json != NULL ? strlen(options->json) + 1 : 0;
+    size_t text_size = method_size + path_size + json_size;
     bool follow = options->kind == HTTP_FOLLOW; /* there may be thousands */
     size_t error_size = follow ? 0 : CURL_ERROR_SIZE;
-    struct http_stream *stream = calloc(1, sizeof(*stream) + method_size + path_size + error_size);
+    struct http_stream *stream = calloc(1, sizeof(*stream) + text_size + error_size);
     if (stream == NULL) {
         return -ENOMEM;
     }
     stream->client = client;
     stream->options = *options;
-    stream->options.method = stream->options.path = NULL;
+    stream->options.method = stream->options.path = stream->options.json = NULL;
     memcpy(stream->method_and_path, method, method_size);
     memcpy(stream->method_and_path + method_size, options->path, path_size);
-    stream->error_text = follow ? NULL : stream->method_and_path + method_size + path_size;
+    if (json_size > 0) {
+        stream->has_json = true;
+        memcpy(stream->method_and_path + method_size + path_size, options->json, json_size);
+    }
+    stream->error_text = follow ? NULL : stream->method_and_path + text_size;
     list_init(&stream->throttled_link);
     loop_timer_init(client->loop, &stream->timer, handle_timer, stream);
     if (options->kind == HTTP_CALL && options->timeout_ns > 0) {
@@ -481,6 +510,7 @@ static void reap(struct http_stream *stream)
     }
     /* Only now: until here libcurl could call back with this stream. */
     curl_easy_cleanup(stream->easy);
+    curl_slist_free_all(stream->headers);
     if (stream->sockets_opened > 0) { /* libcurl 7.88 can close these without a word */
         connecting_is_over(stream);
         sockets_reconcile(&client->sockets);
