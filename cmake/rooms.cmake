@@ -2,15 +2,30 @@
 # A room may link what its row names; a room without .c files has no library.
 
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS internal/ROOMS)
-set(room_libraries_base PkgConfig::CJSON)
+set(room_libraries_base PkgConfig::CJSON PkgConfig::YAML)
 set(room_libraries_net PkgConfig::CURL PkgConfig::OPENSSL)
 set(room_libraries_web PkgConfig::MICROHTTPD)
-set(room_libraries_agent PkgConfig::YAML)
 set(room_libraries_spool PkgConfig::ZSTD)
 set(room_libraries_sinks PkgConfig::ZLIB Snappy::snappy nanopb::protobuf-nanopb-static)
 
+# internal/containers/presets.yaml becomes preset_builtin[].
+function(embed_presets ret_source)
+  set(yaml ${CMAKE_SOURCE_DIR}/internal/containers/presets.yaml)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${yaml})
+  file(READ ${yaml} bytes HEX)
+  string(REGEX REPLACE "(..)" "0x\\1," bytes "${bytes}")
+  set(source ${CMAKE_BINARY_DIR}/generated/preset_builtin.c)
+  file(CONFIGURE OUTPUT ${source} @ONLY CONTENT
+    "#include \"containers/preset.h\"\n\nconst char preset_builtin[] = {@bytes@0};\n")
+  set(${ret_source} ${source} PARENT_SCOPE)
+endfunction()
+
 function(add_room room deps)
   file(GLOB sources CONFIGURE_DEPENDS internal/${room}/*.c)
+  if(room STREQUAL "containers")
+    embed_presets(presets)
+    list(APPEND sources ${presets})
+  endif()
   if(NOT sources)
     return()
   endif()

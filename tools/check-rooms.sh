@@ -55,7 +55,7 @@ check_includes() {
         door("^curl/", "^internal/net/", "internal/net")
         door("^(cjson/)?cJSON", "^internal/base/json\\.[ch]$", "internal/base/json")
         door("^microhttpd", "^internal/web/httpd\\.c$", "internal/web/httpd.c")
-        door("^yaml\\.h$", "^internal/agent/", "internal/agent")
+        door("^yaml\\.h$", "^internal/(agent/config\\.c|base/yaml\\.c)$", "internal/agent/config.c, internal/base/yaml.c")
         door("^(zstd|zstd_errors|zdict)\\.h$", "^internal/spool/", "internal/spool")
         door("^openssl/", "^internal/net/", "internal/net")
         door("^librdkafka/", "^internal/sinks/", "internal/sinks")

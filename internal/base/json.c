@@ -93,16 +93,24 @@ const char *json_get_string(const struct json *object, const char *key)
     return json_string(json_get(object, key));
 }
 
+bool json_bool(const struct json *value)
+{
+    return value != NULL && cJSON_IsTrue(as_cjson(value));
+}
+
 bool json_get_bool(const struct json *object, const char *key)
 {
-    const struct json *value = json_get(object, key);
-    return value != NULL && cJSON_IsTrue(as_cjson(value));
+    return json_bool(json_get(object, key));
 }
 
 int64_t json_get_int(const struct json *object, const char *key)
 {
+    return json_int(json_get(object, key));
+}
+
+int64_t json_int(const struct json *value)
+{
     const double limit = 9007199254740992.0;
-    const struct json *value = json_get(object, key);
     if (value == NULL || !cJSON_IsNumber(as_cjson(value))) {
         return 0;
     }

@@ -28,6 +28,8 @@ int64_t json_get_int(const struct json *object, const char *key);
 bool json_is_object(const struct json *value);
 bool json_is_array(const struct json *value);
 const char *json_string(const struct json *value);
+bool json_bool(const struct json *value);
+int64_t json_int(const struct json *value);
 /* First member of an object or array, the next one behind it, the name of a member. */
 const struct json *json_first(const struct json *parent);
 const struct json *json_next(const struct json *member);
