@@ -38,7 +38,12 @@ struct container_pool_options {
     const char *docker_url;     /* "unix:///var/run/docker.sock"; copied, like the rest */
     uint32_t size;              /* most; 0: 6 */
     uint32_t min;               /* kept ready; 0: size. Less than size: the number follows demand */
-    uint16_t first_port;        /* ports of the host from here on; 0: any that are free */
+    /* Container n has the ports of the host from here + n times the number of its ports; 0: any that
+     * are free. */
+    uint16_t first_port;
+    /* Where the ports of the host are reached; NULL: on 127.0.0.1, or on the host that docker_url
+     * names. With a value they are published on all addresses. */
+    const char *host;
     int64_t startup_timeout_ns; /* 0: the preset's */
     const char *reaper; /* the program container_pool; NULL: beside this one, else in PATH; "":
                                 * without a reaper */

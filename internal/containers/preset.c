@@ -275,6 +275,10 @@ static int check(struct preset *preset, struct error *error)
     if (needs_port && !has_port(preset, preset->ready_port)) {
         return refuse(error, "ready.port", "it must be one of `ports`");
     }
+    if (preset->ready == PRESET_READY_LOG && preset->reset == PRESET_RESET_RESTART) {
+        return refuse(error, "reset",
+                      "restart needs another `ready` than log: the text is there from before");
+    }
     int rc = check_braces(preset, &preset->command, error);
     return rc != 0 ? rc : check_braces(preset, &preset->environment, error);
 }
