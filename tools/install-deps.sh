@@ -36,6 +36,8 @@ test  cmd:openssl            openssl
 test  cmd:socat              socat
 test  pkg:libpq              libpq-dev
 test  file:/usr/lib/postgresql/*/bin/postgres postgresql
+test  cmd:redis-cli          redis-tools
+test  cmd:ip                 iproute2
 dockerd cmd:dockerd          docker.io
 fuzz  cmd:clang              clang
 fuzz  file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev

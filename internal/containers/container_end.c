@@ -11,6 +11,8 @@
 #define LAST_LINES 5
 #define LAST_BYTES 2048
 
+static void handle_retry(struct loop_timer *timer, void *data);
+
 /* ---- resetting ---- */
 
 static void finish_reset(struct pooled_container *container, int rc, const char *text)
@@ -59,6 +61,32 @@ static void handle_restarted(const struct docker_outcome *outcome, void *data)
     container_release(container);
 }
 
+static void handle_reset_talk(struct container_talk *talk, int rc, const char *text)
+{
+    finish_reset(container_of(talk, struct pooled_container, reset_talk), rc, text);
+}
+
+void container_end_init(struct pooled_container *container)
+{
+    struct loop *loop = container->pool->options.loop;
+    buf_init(&container->log_text, 0);
+    loop_timer_init(loop, &container->retry_timer, handle_retry, container);
+    container_talk_init(&container->reset_talk, loop, handle_reset_talk);
+}
+
+/* Restarts it, or runs the command in it. */
+static int call_for_reset(struct pooled_container *container)
+{
+    struct container_pool *pool = container->pool;
+    int rc = pool->preset->reset == PRESET_RESET_RESTART
+                 ? docker_restart(pool->docker, container->id, RESTART_STOP_S, handle_restarted,
+                                  container)
+                 : docker_exec(pool->docker, container->id,
+                               (const char *const *)pool->preset->reset_command.items,
+                               handle_reset_exec, container);
+    return container_call(container, rc);
+}
+
 void container_reset(struct pooled_container *container)
 {
     struct container_pool *pool = container->pool;
@@ -69,14 +97,10 @@ void container_reset(struct pooled_container *container)
     }
     container->step = CONTAINER_RESETTING;
     container->begun_ns = loop_now_ns(pool->options.loop);
-    int rc = pool->preset->reset == PRESET_RESET_RESTART
-                 ? docker_restart(pool->docker, container->id, RESTART_STOP_S, handle_restarted,
-                                  container)
-                 : docker_exec(pool->docker, container->id,
-                               (const char *const *)pool->preset->reset_command.items,
-                               handle_reset_exec, container);
-    if (container_call(container, rc) != 0) {
-        finish_reset(container, rc, "out of memory");
+    if (pool->preset->reset == PRESET_RESET_SEND) {
+        container_talk_start(&container->reset_talk, &container->view, &pool->preset->reset_talk);
+    } else if (call_for_reset(container) != 0) {
+        finish_reset(container, -ENOMEM, "out of memory");
     }
 }
 
@@ -137,6 +161,7 @@ static void handle_retry(struct loop_timer *timer, void *data)
 void container_remove(struct pooled_container *container)
 {
     container_ready_stop(container);
+    container_talk_stop(&container->reset_talk);
     if (container->step == CONTAINER_GONE) {
         container_release(container);
     } else if (container->step != CONTAINER_REMOVING) {
@@ -148,8 +173,6 @@ void container_remove(struct pooled_container *container)
             pool_abandon(container->pool->pool, container->lease, 0, "");
         }
         container->step = CONTAINER_REMOVING;
-        loop_timer_init(container->pool->options.loop, &container->retry_timer, handle_retry,
-                        container);
         remove_now(container);
     }
 }

@@ -21,6 +21,7 @@
 #define PORT_TRIES 5 /* when others take the ports between our look and the daemon's */
 #define EPHEMERAL_FIRST 32768U
 #define EPHEMERAL_COUNT 28232U /* Linux: net.ipv4.ip_local_port_range */
+#define PULL_AGAIN_NS (30 * NS_PER_SECOND)
 #define REAP_TIMEOUT_NS (5 * NS_PER_SECOND)
 
 /* ---- preparing ---- */
@@ -38,15 +39,6 @@ static void finish_preparing(struct container_pool *pool, int rc, const char *te
     container_pool_go_on(pool);
 }
 
-static void refuse_preparing(struct container_pool *pool, const char *format, const char *text)
-{
-    struct error whole;
-    int size = snprintf(whole.text, sizeof(whole.text), "image %s ", pool->preset->image);
-    if (size > 0 && (size_t)size < sizeof(whole.text)) {
-        (void)snprintf(whole.text + size, sizeof(whole.text) - (size_t)size, "%s%s", format, text);
-    }
-    finish_preparing(pool, -ENOENT, whole.text);
-}
 
 static void handle_network(const struct docker_outcome *outcome, void *data)
 {
@@ -80,12 +72,28 @@ static void handle_pulled(const struct docker_outcome *outcome, void *data)
         container_log(pool, "image %s has been pulled", pool->preset->image);
         prepare_network(pool);
     } else {
-        refuse_preparing(pool,
-                         "is not there and can't be pulled; build it, or pull it where that can be "
-                         "done: ",
-                         outcome->text);
+        pool->pulled_ns = loop_now_ns(pool->options.loop);
+        error_set(&pool->pull_trouble,
+                  "image %.120s is not there and can't be pulled; build it, or pull it where that "
+                  "can be done: %s",
+                  pool->preset->image, outcome->text);
+        finish_preparing(pool, -ENOENT, pool->pull_trouble.text);
     }
     container_pool_call_over(pool);
+}
+
+/* Not again and again: that takes long, and the registry has others to serve. */
+static void pull_image(struct container_pool *pool)
+{
+    if (pool->pulled_ns != 0 && loop_now_ns(pool->options.loop) - pool->pulled_ns < PULL_AGAIN_NS) {
+        finish_preparing(pool, -ENOENT, pool->pull_trouble.text);
+        return;
+    }
+    container_log(pool, "image %s is not there; pulling it", pool->preset->image);
+    int rc = docker_image_pull(pool->docker, pool->preset->image, handle_pulled, pool);
+    if (container_pool_call(pool, rc) != 0) {
+        finish_preparing(pool, rc, "out of memory");
+    }
 }
 
 static void handle_image(const struct docker_outcome *outcome, void *data)
@@ -97,11 +105,7 @@ static void handle_image(const struct docker_outcome *outcome, void *data)
     } else if (outcome->verdict != DOCKER_NOT_FOUND) {
         finish_preparing(pool, -EIO, outcome->text);
     } else {
-        container_log(pool, "image %s is not there; pulling it", pool->preset->image);
-        int rc = docker_image_pull(pool->docker, pool->preset->image, handle_pulled, pool);
-        if (container_pool_call(pool, rc) != 0) {
-            finish_preparing(pool, rc, "out of memory");
-        }
+        pull_image(pool);
     }
     container_pool_call_over(pool);
 }
@@ -514,9 +518,8 @@ void container_make(struct container_pool *pool, struct pool_lease lease)
     container->begun_ns = loop_now_ns(pool->options.loop);
     container->view.number = free_number(pool);
     list_init(&container->queue);
-    buf_init(&container->log_text, 0);
-    loop_timer_init(pool->options.loop, &container->retry_timer, NULL, NULL);
     container_ready_init(container);
+    container_end_init(container);
     (void)snprintf(container->name, sizeof(container->name), "pool-%.40s-%.8s-%u",
                    pool->preset->name, pool->owner.session, pool->serial++);
     container->view.id = container->id;

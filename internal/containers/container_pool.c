@@ -126,9 +126,12 @@ void container_give_up(struct container_pool *pool, struct pool_lease lease, int
     if (rc != 0) {
         metric_add(&pool->failed, 1);
         (void)pthread_mutex_lock(&pool->lock);
+        bool is_new = strcmp(pool->trouble.text, text) != 0;
         error_set(&pool->trouble, "%s", text);
         (void)pthread_mutex_unlock(&pool->lock);
-        container_log(pool, "%s", text);
+        if (is_new) {
+            container_log(pool, "%s", text);
+        }
     }
     pool_abandon(pool->pool, lease, rc, text);
 }
@@ -452,6 +455,7 @@ void container_pool_destroy(struct container_pool *pool)
     list_for_each_safe (link, next, &pool->containers) {
         struct pooled_container *container = container_of(link, struct pooled_container, link);
         container_ready_stop(container);
+        container_talk_stop(&container->reset_talk);
         loop_timer_disarm(&container->retry_timer);
         if (container->resource && !container->given_back) {
             (void)pool_discard(pool->pool, container->lease);

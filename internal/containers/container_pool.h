@@ -74,6 +74,9 @@ int container_pool_get(struct container_pool *pool, int64_t timeout_ns, const ch
 void container_pool_put(struct container_pool *pool, const struct container *container,
                         bool broken);
 
+/* The port of the host for one of the container's; 0: it is not published. */
+uint16_t container_host_port(const struct container *container, uint16_t port);
+
 /* For a loop: pool_request.h on this pool, whose resources are struct container. Any thread. */
 struct pool *container_pool_pool(struct container_pool *pool);
 /* The container of a lease of that pool; it knows its lease from then on. */

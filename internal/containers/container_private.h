@@ -31,13 +31,23 @@ enum container_step {
 
 struct pooled_container;
 
-/* Looks again and again whether a container is ready. */
-struct container_readiness {
-    struct loop_timer look_timer; /* the next look; also how long an accepted connection is watched */
-    struct loop_timer deadline_timer;
+/* One connection to a port: something is sent and its answer awaited, or it is seen to stay open. */
+struct container_talk {
     struct dial dial;
     struct address_list addresses;
     struct conn conn;
+    struct loop_fd source;
+    struct loop_timer timer; /* its end; of silence: how long it is watched */
+    const struct preset_talk *what;
+    struct buf answer;
+    size_t sent;
+    void (*on_done)(struct container_talk *talk, int rc, const char *text);
+};
+
+/* Looks again and again whether a container is ready. */
+struct container_readiness {
+    struct loop_timer look_timer, deadline_timer;
+    struct container_talk talk;
     struct http_target *target;
     struct http_call *call;
     struct docker_logs *logs;
@@ -63,8 +73,8 @@ struct pooled_container {
     unsigned calls;  /* that are under way */
     _Atomic bool dead;
     struct container_readiness readiness;
-    struct frames log_frames; /* while its last lines are read */
-    struct buf log_text;
+    struct container_talk reset_talk;
+    struct buf log_text; /* its last lines */
     struct loop_timer retry_timer; /* of a removal */
     int64_t begun_ns;              /* making, resetting */
     int64_t checked_ns;
@@ -88,6 +98,8 @@ struct container_pool {
     struct docker_events *events;
     bool events_seen; /* were open once */
     bool prepared, preparing, reaped;
+    int64_t pulled_ns;         /* when the image could not be pulled; 0: it was not tried */
+    struct error pull_trouble; /* why */
     struct pool_lease prepare_lease; /* the reservation that the preparation is for */
     bool closing, destroyed;
     unsigned calls; /* all that are under way, those of containers included */
@@ -141,6 +153,15 @@ void container_make(struct container_pool *pool, struct pool_lease lease);
 /* It ended while it was made. */
 void container_make_died(struct pooled_container *container);
 
+/* ---- container_talk.c ---- */
+void container_talk_init(struct container_talk *talk, struct loop *loop,
+                         void (*on_done)(struct container_talk *talk, int rc, const char *text));
+/* on_done comes exactly once, perhaps from within the call. */
+void container_talk_start(struct container_talk *talk, const struct container *container,
+                          const struct preset_talk *what);
+/* on_done will not come. */
+void container_talk_stop(struct container_talk *talk);
+
 /* ---- container_ready.c ---- */
 void container_ready_init(struct pooled_container *container);
 /* on_done comes exactly once, from the loop; rc other than 0 with what was seen last. */
@@ -151,6 +172,7 @@ void container_ready_start(struct pooled_container *container, int64_t timeout_n
 void container_ready_stop(struct pooled_container *container);
 
 /* ---- container_end.c ---- */
+void container_end_init(struct pooled_container *container);
 void container_reset(struct pooled_container *container);
 /* Removes it, however long that takes. At any step but CREATING. */
 void container_remove(struct pooled_container *container);

@@ -1,9 +1,4 @@
-/*
- * Looks again and again, more and more seldom, until one look is satisfied or the time is over.
- *
- * A port: the daemon's proxy on the host accepts before anything listens within the container, and then
- * closes. So a connection counts when it is still open after PROXY_NS.
- */
+/* Looks again and again, more and more seldom, until one look is satisfied or the time is over. */
 #include "containers/container_private.h"
 
 #include <errno.h>
@@ -16,7 +11,6 @@
 
 #define LOOK_FIRST_NS (30 * NS_PER_MS)
 #define LOOK_LIMIT_NS (500 * NS_PER_MS)
-#define PROXY_NS (50 * NS_PER_MS)
 #define LOOK_TIMEOUT_NS (2 * NS_PER_SECOND)
 #define ANSWER_LIMIT_BYTES ((size_t)4 * 1024 * 1024)
 #define LINE_LIMIT_BYTES ((size_t)64 * 1024)
@@ -32,8 +26,7 @@ static void clear(struct container_readiness *readiness)
     readiness->active = false;
     loop_timer_disarm(&readiness->look_timer);
     loop_timer_disarm(&readiness->deadline_timer);
-    dial_cancel(&readiness->dial);
-    conn_finish(&readiness->conn);
+    container_talk_stop(&readiness->talk);
     docker_logs_close(readiness->logs);
     readiness->logs = NULL;
     http_call_cancel(readiness->call);
@@ -54,40 +47,14 @@ static void look_failed(struct container_readiness *readiness, const char *text)
     loop_timer_arm(&readiness->look_timer, pause < LOOK_LIMIT_NS ? pause : LOOK_LIMIT_NS);
 }
 
-static uint16_t host_port_of(const struct pooled_container *container, uint16_t port)
-{
-    for (size_t i = 0; i < container->view.port_count; i++) {
-        if (container->view.ports[i] == port) {
-            return container->view.host_ports[i];
-        }
-    }
-    return 0;
-}
-
 /* ---- port ---- */
 
-static void handle_dialed(struct dial *dial, int rc, struct conn conn, const char *text, void *data)
+static void handle_talk(struct container_talk *talk, int rc, const char *text)
 {
-    struct container_readiness *readiness = data;
-    (void)dial;
-    if (rc != 0) {
-        look_failed(readiness, text);
-    } else {
-        readiness->conn = conn;
-        loop_timer_arm(&readiness->look_timer, PROXY_NS);
-    }
-}
-
-static void judge_connection(struct container_readiness *readiness)
-{
-    char text[80];
-    bool open = conn_activity(&readiness->conn) != CONN_OVER;
-    conn_finish(&readiness->conn);
-    if (open) {
+    struct container_readiness *readiness = container_of(talk, struct container_readiness, talk);
+    if (rc == 0) {
         finish(readiness, 0, "");
     } else {
-        (void)snprintf(text, sizeof(text), "nothing listens on its port %u",
-                       owner_of(readiness)->pool->preset->ready_port);
         look_failed(readiness, text);
     }
 }
@@ -95,23 +62,8 @@ static void judge_connection(struct container_readiness *readiness)
 static void look_at_port(struct container_readiness *readiness)
 {
     struct pooled_container *container = owner_of(readiness);
-    const struct dial_target target = {.addresses = &readiness->addresses,
-                                       .timeout_ns = LOOK_TIMEOUT_NS};
-    struct hostport hostport = {
-        .port = host_port_of(container, container->pool->preset->ready_port)};
-    struct error error = {.text = ""};
-    (void)str_copy(hostport.host, sizeof(hostport.host), container->view.host);
-    int rc = address_resolve(&hostport, &readiness->addresses, &error);
-    if (rc != 0) {
-        look_failed(readiness, error.text);
-        return;
-    }
-    struct conn conn;
-    rc = dial_start(&readiness->dial, &target, &conn);
-    if (rc != -EAGAIN) {
-        handle_dialed(&readiness->dial, rc, conn, rc != 0 ? dial_error(&readiness->dial) : "",
-                      readiness);
-    }
+    container_talk_start(&readiness->talk, &container->view,
+                         &container->pool->preset->ready_talk);
 }
 
 /* ---- log ---- */
@@ -203,7 +155,8 @@ static void look_at_http(struct container_readiness *readiness)
 {
     struct pooled_container *container = owner_of(readiness);
     struct container_pool *pool = container->pool;
-    struct hostport hostport = {.port = host_port_of(container, pool->preset->ready_port)};
+    struct hostport hostport = {
+        .port = container_host_port(&container->view, pool->preset->ready_talk.port)};
     char address[HOSTPORT_TEXT_SIZE];
     char url[HOSTPORT_TEXT_SIZE + 8];
     struct endpoint endpoint;
@@ -283,13 +236,8 @@ static void look(struct container_readiness *readiness)
 
 static void handle_look(struct loop_timer *timer, void *data)
 {
-    struct container_readiness *readiness = data;
     (void)timer;
-    if (readiness->conn.fd >= 0) {
-        judge_connection(readiness);
-    } else {
-        look(readiness);
-    }
+    look(data);
 }
 
 static void handle_deadline(struct loop_timer *timer, void *data)
@@ -309,8 +257,7 @@ void container_ready_init(struct pooled_container *container)
     struct loop *loop = container->pool->options.loop;
     loop_timer_init(loop, &readiness->look_timer, handle_look, readiness);
     loop_timer_init(loop, &readiness->deadline_timer, handle_deadline, readiness);
-    dial_init(&readiness->dial, loop, handle_dialed, readiness);
-    conn_init(&readiness->conn, -1);
+    container_talk_init(&readiness->talk, loop, handle_talk);
 }
 
 void container_ready_start(struct pooled_container *container, int64_t timeout_ns,

@@ -34,7 +34,7 @@ static const char *scalar_text(const struct json *value, char *storage, size_t s
 
 static int append_text(struct text_list *list, const char *text)
 {
-    char **items = realloc(list->items, (list->count + 1) * sizeof(char *));
+    char **items = realloc(list->items, (list->count + 2) * sizeof(char *));
     if (items == NULL) {
         return -ENOMEM;
     }
@@ -43,7 +43,7 @@ static int append_text(struct text_list *list, const char *text)
     if (items[list->count] == NULL) {
         return -ENOMEM;
     }
-    list->count++;
+    items[++list->count] = NULL;
     return 0;
 }
 
@@ -161,52 +161,95 @@ static int take_network(struct preset *preset, const struct json *value, struct 
     return 0;
 }
 
+/* A member of `ready` or `reset`: port, send, expect. 1: it is none of them. */
+static int take_talk(const struct json *member, const char *name, struct preset_talk *talk,
+                     struct error *error)
+{
+    const char *key = json_name(member) != NULL ? json_name(member) : "";
+    char path[48];
+    (void)snprintf(path, sizeof(path), "%s.%.20s", name, key);
+    if (strcmp(key, "port") == 0) {
+        return take_port(member, path, &talk->port, error);
+    }
+    if (strcmp(key, "send") == 0) {
+        return take_text(member, path, &talk->send, error);
+    }
+    return strcmp(key, "expect") == 0 ? take_text(member, path, &talk->expect, error) : 1;
+}
+
+static int take_ready_member(struct preset *preset, const struct json *member, struct error *error)
+{
+    const char *key = json_name(member) != NULL ? json_name(member) : "";
+    int rc = take_talk(member, "ready", &preset->ready_talk, error);
+    if (rc != 1) {
+        return rc;
+    }
+    if (strcmp(key, "log") == 0) {
+        preset->ready = PRESET_READY_LOG;
+        return take_text(member, "ready.log", &preset->ready_text, error);
+    }
+    if (strcmp(key, "http") == 0) {
+        preset->ready = PRESET_READY_HTTP;
+        return take_text(member, "ready.http", &preset->ready_text, error);
+    }
+    if (strcmp(key, "exec") == 0) {
+        preset->ready = PRESET_READY_EXEC;
+        return take_list(member, "ready.exec", &preset->ready_command, error);
+    }
+    return refuse(error, "ready", "there are port (with send and expect), log, http and exec");
+}
+
 static int take_ready(struct preset *preset, const struct json *value, struct error *error)
 {
     int rc = 0;
-    const struct json *port = json_get(value, "port");
-    bool known = false;
+    if (!json_is_object(value) || json_first(value) == NULL) {
+        return refuse(error, "ready",
+                      "one of {port: PORT}, {log: TEXT}, {http: PATH, port: PORT} and "
+                      "{exec: [WORD, ...]} is expected");
+    }
     for (const struct json *member = json_first(value); rc == 0 && member != NULL;
          member = json_next(member)) {
-        const char *key = json_name(member);
-        if (key != NULL && strcmp(key, "log") == 0) {
-            preset->ready = PRESET_READY_LOG;
-            rc = take_text(member, "ready.log", &preset->ready_text, error);
-        } else if (key != NULL && strcmp(key, "http") == 0) {
-            preset->ready = PRESET_READY_HTTP;
-            rc = take_text(member, "ready.http", &preset->ready_text, error);
-        } else if (key != NULL && strcmp(key, "exec") == 0) {
-            preset->ready = PRESET_READY_EXEC;
-            rc = take_list(member, "ready.exec", &preset->ready_command, error);
-        } else if (key == NULL || strcmp(key, "port") != 0) {
-            rc = refuse(error, "ready", "there are port, log, http and exec");
+        rc = take_ready_member(preset, member, error);
+    }
+    return rc;
+}
+
+static int take_reset_members(struct preset *preset, const struct json *value, struct error *error)
+{
+    int rc = 0;
+    preset->reset = PRESET_RESET_SEND;
+    for (const struct json *member = json_first(value); rc == 0 && member != NULL;
+         member = json_next(member)) {
+        rc = take_talk(member, "reset", &preset->reset_talk, error);
+        if (rc == 1 && json_name(member) != NULL && strcmp(json_name(member), "exec") == 0) {
+            preset->reset = PRESET_RESET_EXEC;
+            rc = take_list(member, "reset.exec", &preset->reset_command, error);
         }
-        known = true;
     }
-    if (rc == 0 && !known) {
-        rc = refuse(error, "ready",
-                    "one of {port: PORT}, {log: TEXT}, {http: PATH, port: PORT} and "
-                    "{exec: [WORD, ...]} is expected");
-    }
-    return rc == 0 && port != NULL ? take_port(port, "ready.port", &preset->ready_port, error) : rc;
+    return rc == 1 ? refuse(error, "reset", "there are send (with expect and port) and exec") : rc;
 }
 
 static int take_reset(struct preset *preset, const struct json *value, struct error *error)
 {
-    static const char *const words[] = {"none", "exec", "restart", "replace"};
-    const struct json *command = json_get(value, "exec");
+    static const struct {
+        const char *word;
+        enum preset_reset reset;
+    } words[] = {{"none", PRESET_RESET_NONE},
+                 {"restart", PRESET_RESET_RESTART},
+                 {"replace", PRESET_RESET_REPLACE}};
     const char *word = json_string(value);
-    if (command != NULL) {
-        preset->reset = PRESET_RESET_EXEC;
-        return take_list(command, "reset.exec", &preset->reset_command, error);
+    if (json_is_object(value)) {
+        return take_reset_members(preset, value, error);
     }
-    for (int i = 0; word != NULL && i <= (int)PRESET_RESET_REPLACE; i++) {
-        if (i != (int)PRESET_RESET_EXEC && strcmp(word, words[i]) == 0) {
-            preset->reset = (enum preset_reset)i;
+    for (size_t i = 0; word != NULL && i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(word, words[i].word) == 0) {
+            preset->reset = words[i].reset;
             return 0;
         }
     }
-    return refuse(error, "reset", "there are none, restart, replace and {exec: [WORD, ...]}");
+    return refuse(error, "reset",
+                  "there are none, restart, replace, {send: TEXT, expect: TEXT} and "
+                  "{exec: [WORD, ...]}");
 }
 
 static const struct {
@@ -263,23 +306,46 @@ static int check_braces(const struct preset *preset, const struct text_list *lis
     return rc;
 }
 
+/* The first port where none was named. */
+static int check_talk(const struct preset *preset, struct preset_talk *talk, const char *name,
+                      bool needed, struct error *error)
+{
+    if (talk->port == 0 && preset->port_count > 0) {
+        talk->port = preset->ports[0];
+    }
+    if (needed && !has_port(preset, talk->port)) {
+        error_set(error, "%s.port: it must be one of `ports`", name);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int check(struct preset *preset, struct error *error)
 {
     if (preset->image == NULL) {
         return refuse(error, "image", "it is missing");
     }
-    if (preset->ready_port == 0 && preset->port_count > 0) {
-        preset->ready_port = preset->ports[0];
+    int rc = check_talk(preset, &preset->ready_talk, "ready",
+                        preset->ready == PRESET_READY_PORT || preset->ready == PRESET_READY_HTTP,
+                        error);
+    rc = rc != 0 ? rc
+                 : check_talk(preset, &preset->reset_talk, "reset",
+                              preset->reset == PRESET_RESET_SEND, error);
+    if (rc != 0) {
+        return rc;
     }
-    bool needs_port = preset->ready == PRESET_READY_PORT || preset->ready == PRESET_READY_HTTP;
-    if (needs_port && !has_port(preset, preset->ready_port)) {
-        return refuse(error, "ready.port", "it must be one of `ports`");
+    if (preset->reset == PRESET_RESET_SEND && preset->reset_talk.send == NULL) {
+        return refuse(error, "reset.send", "it is missing");
+    }
+    if ((preset->ready == PRESET_READY_EXEC && preset->ready_command.count == 0) ||
+        (preset->reset == PRESET_RESET_EXEC && preset->reset_command.count == 0)) {
+        return refuse(error, "exec", "the command is missing");
     }
     if (preset->ready == PRESET_READY_LOG && preset->reset == PRESET_RESET_RESTART) {
         return refuse(error, "reset",
                       "restart needs another `ready` than log: the text is there from before");
     }
-    int rc = check_braces(preset, &preset->command, error);
+    rc = check_braces(preset, &preset->command, error);
     return rc != 0 ? rc : check_braces(preset, &preset->environment, error);
 }
 
@@ -394,6 +460,10 @@ void preset_destroy(struct preset *preset)
     free(preset->name);
     free(preset->image);
     free(preset->ready_text);
+    free(preset->ready_talk.send);
+    free(preset->ready_talk.expect);
+    free(preset->reset_talk.send);
+    free(preset->reset_talk.expect);
     free_list(&preset->command);
     free_list(&preset->environment);
     free_list(&preset->ready_command);

@@ -13,7 +13,7 @@
 #define PRESET_PORTS_LIMIT 8
 
 enum preset_ready {
-    PRESET_READY_PORT, /* the port accepts a connection and keeps it */
+    PRESET_READY_PORT, /* the port accepts a connection and keeps it, or answers as it should */
     PRESET_READY_LOG,  /* the text was printed */
     PRESET_READY_HTTP, /* GET path answers 2xx */
     PRESET_READY_EXEC  /* the command ends with 0 within the container */
@@ -21,11 +21,18 @@ enum preset_ready {
 
 enum preset_reset {
     PRESET_RESET_NONE,    /* it is used again as it is */
+    PRESET_RESET_SEND,    /* sent to a port, whose answer must have something in it */
     PRESET_RESET_EXEC,    /* a command within the container, which must end with 0 */
     PRESET_RESET_RESTART, /* and ready again */
     PRESET_RESET_REPLACE  /* another one takes its place */
 };
 
+struct preset_talk {
+    uint16_t port;
+    char *send, *expect; /* NULL: nothing is sent; anything will do */
+};
+
+/* Each list ends with a NULL that its count does not include. */
 struct preset {
     char *name, *image;
     struct text_list command, environment; /* with {host}, {number}, {host_port:N} in them */
@@ -33,11 +40,12 @@ struct preset {
     size_t port_count;
     uint64_t memory_bytes; /* limit; 0: none */
     enum preset_ready ready;
-    uint16_t ready_port;            /* PORT, HTTP */
+    struct preset_talk ready_talk;  /* PORT; of HTTP the port */
     char *ready_text;               /* LOG: text; HTTP: path */
     struct text_list ready_command; /* EXEC */
     int64_t startup_timeout_ns;
     enum preset_reset reset;
+    struct preset_talk reset_talk;  /* SEND */
     struct text_list reset_command; /* EXEC */
     bool network; /* the pool's containers share a network of their own, by name */
 };

@@ -65,6 +65,9 @@ static int spawn(const char *program, const char *session, const char *docker_ur
     (void)sigemptyset(&none);
     (void)posix_spawn_file_actions_init(&actions);
     (void)posix_spawn_file_actions_adddup2(&actions, stdin_fd, STDIN_FILENO);
+    /* Who reads what this process writes must not wait for the reaper's end. */
+    (void)posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    (void)posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     (void)posix_spawnattr_init(&attributes);
     /* A session of its own: what ends this one's process group must not end it. */
     (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
@@ -123,6 +126,7 @@ struct reaping {
     struct loop_timer timer; /* the next attempt */
     int64_t deadline_ns;
     size_t under_way, removed, left;
+    unsigned inside; /* answers that are being handled */
     bool networks; /* containers are through */
     bool done;
     bool destroyed; /* freed when the last call has come back */
@@ -139,10 +143,23 @@ static void begin(struct reaping *reaping);
 
 static void release(struct reaping *reaping)
 {
-    if (reaping->destroyed && reaping->under_way == 0) {
+    if (reaping->destroyed && reaping->under_way == 0 && reaping->inside == 0) {
         docker_client_destroy(reaping->docker);
         free(reaping);
     }
+}
+
+/* Around the handling of an answer. */
+static void enter(struct reaping *reaping)
+{
+    reaping->under_way--;
+    reaping->inside++;
+}
+
+static void leave(struct reaping *reaping)
+{
+    reaping->inside--;
+    release(reaping);
 }
 
 static void finish(struct reaping *reaping)
@@ -190,7 +207,7 @@ static void handle_removed(const struct docker_outcome *outcome, void *data)
 {
     struct removal *removal = data;
     struct reaping *reaping = removal->reaping;
-    reaping->under_way--;
+    enter(reaping);
     if (outcome->verdict == DOCKER_OK || outcome->verdict == DOCKER_NOT_FOUND) {
         reaping->removed += outcome->verdict == DOCKER_OK;
         if (reaping->options.on_removed != NULL && !reaping->destroyed) {
@@ -202,7 +219,7 @@ static void handle_removed(const struct docker_outcome *outcome, void *data)
     }
     free(removal);
     step_is_over(reaping);
-    release(reaping);
+    leave(reaping);
 }
 
 static void remove_one(struct reaping *reaping, const char *id, const char *name)
@@ -243,7 +260,7 @@ static void handle_list(const struct docker_outcome *outcome,
                         const struct docker_container *containers, size_t count, void *data)
 {
     struct reaping *reaping = data;
-    reaping->under_way--;
+    enter(reaping);
     if (outcome->verdict != DOCKER_OK) {
         try_again(reaping, outcome->text);
     } else if (!reaping->destroyed) {
@@ -255,14 +272,14 @@ static void handle_list(const struct docker_outcome *outcome,
         }
         step_is_over(reaping);
     }
-    release(reaping);
+    leave(reaping);
 }
 
 static void handle_networks(const struct docker_outcome *outcome, const char *const *names,
                             size_t count, void *data)
 {
     struct reaping *reaping = data;
-    reaping->under_way--;
+    enter(reaping);
     if (outcome->verdict != DOCKER_OK) {
         try_again(reaping, outcome->text);
     } else if (!reaping->destroyed) {
@@ -273,7 +290,7 @@ static void handle_networks(const struct docker_outcome *outcome, const char *co
         }
         step_is_over(reaping);
     }
-    release(reaping);
+    leave(reaping);
 }
 
 static void list(struct reaping *reaping)
@@ -295,14 +312,14 @@ static void list(struct reaping *reaping)
 static void handle_ping(const struct docker_outcome *outcome, void *data)
 {
     struct reaping *reaping = data;
-    reaping->under_way--;
+    enter(reaping);
     if (outcome->verdict != DOCKER_OK) {
         try_again(reaping, outcome->text);
     } else if (!reaping->destroyed) {
         reaping->pinged = true;
         list(reaping);
     }
-    release(reaping);
+    leave(reaping);
 }
 
 static void begin(struct reaping *reaping)

@@ -162,6 +162,7 @@ struct httpd_pending {
     bool answered;
     unsigned status;
     struct buf body;
+    struct httpd_stream *stream; /* the answer, until it is begun */
 };
 
 static void handle_completed(void *data, struct MHD_Connection *connection, void **context,
@@ -172,6 +173,9 @@ static void handle_completed(void *data, struct MHD_Connection *connection, void
     (void)code;
     struct httpd_pending *pending = *context;
     if (pending != NULL) {
+        if (pending->stream != NULL) {
+            pending->stream->on_end(pending->stream);
+        }
         buf_finish(&pending->body);
         free(pending);
     }
@@ -197,6 +201,13 @@ void httpd_later_answer(struct httpd_later *later, unsigned status, const struct
     if (buf_append(&pending->body, body->data, body->size) != 0) {
         pending->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
     }
+    settle(later);
+}
+
+void httpd_later_stream(struct httpd_later *later, struct httpd_stream *stream)
+{
+    later->pending->status = MHD_HTTP_OK;
+    later->pending->stream = stream;
     settle(later);
 }
 
@@ -338,8 +349,11 @@ static const char *header_of(struct MHD_Connection *connection, const char *name
 static enum MHD_Result send_late_answer(struct httpd *httpd, struct MHD_Connection *connection,
                                         struct httpd_pending *pending)
 {
-    struct httpd_response response = {
-        .status = pending->status, .content_type = "application/json", .body = pending->body};
+    struct httpd_response response = {.status = pending->status,
+                                      .content_type = "application/json",
+                                      .body = pending->body,
+                                      .stream = pending->stream};
+    pending->stream = NULL;
     return send_response(httpd, connection, &response);
 }
 

@@ -83,6 +83,8 @@ struct httpd_later {
 
 /* Sends the answer; body is copied. The request is over then. Not from within the handler. */
 void httpd_later_answer(struct httpd_later *later, unsigned status, const struct buf *body);
+/* The same with an open end. The stream's on_end comes even where it was never begun. */
+void httpd_later_stream(struct httpd_later *later, struct httpd_stream *stream);
 
 /* Fills the response. An error of it (a negative errno) becomes 500. */
 typedef int (*httpd_handle_fn)(const struct httpd_request *request, struct httpd_response *response,
