@@ -168,13 +168,16 @@ static int read_events(struct reader *reader)
 {
     int rc = 0;
     bool ended = false;
+    unsigned documents = 0;
     while (rc == 0 && !ended) {
         yaml_event_t event;
         if (yaml_parser_parse(&reader->parser, &event) == 0) {
             return tell_parser(reader);
         }
-        rc = take_event(reader, &event);
-        ended = event.type == YAML_DOCUMENT_END_EVENT || event.type == YAML_STREAM_END_EVENT;
+        documents += event.type == YAML_DOCUMENT_START_EVENT;
+        rc = documents > 1 ? refuse(reader, &event, "a second document begins; one is expected")
+                           : take_event(reader, &event);
+        ended = event.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
     }
     return rc;

@@ -91,3 +91,15 @@ int docker_call_append_encoded(struct buf *out, const char *text)
     }
     return rc;
 }
+
+void docker_call_put_texts(struct json_writer *writer, const char *key, const char *const *texts)
+{
+    if (texts == NULL) {
+        return;
+    }
+    json_open(writer, key, '[');
+    for (; *texts != NULL; texts++) {
+        json_put_string(writer, NULL, *texts);
+    }
+    json_close(writer, ']');
+}

@@ -26,3 +26,5 @@ int docker_call_start(struct docker_client *client, const struct docker_call *ca
 /* Appends text as it may stand in an address behind '?' (RFC 3986 section 2.3). */
 int docker_call_append_encoded(struct buf *out, const char *text)
     __attribute__((warn_unused_result));
+/* A member that is a list of texts, which ends with NULL; nothing where texts is NULL. */
+void docker_call_put_texts(struct json_writer *writer, const char *key, const char *const *texts);

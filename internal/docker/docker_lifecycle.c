@@ -1,9 +1,4 @@
-/*
- * Each call is a POST or DELETE whose answer is nothing or a small object.
- *
- * An exec is three calls: create, start (detached), and inspect until it is not running: the answer to an
- * attached start would be a connection that is no HTTP any more.
- */
+/* Each call is a POST or DELETE whose answer is nothing or a small object. */
 #include "docker/docker_lifecycle.h"
 
 #include <errno.h>
@@ -13,9 +8,7 @@
 
 #include "base/str.h"
 #include "docker/docker_call.h"
-#include "loop/timer.h"
 
-#define EXEC_LOOK_NS (20 * INT64_C(1000000))
 #define WAIT_TIMEOUT_NS (INT64_C(86400) * 365 * 1000000000)
 #define REMOVE_TIMEOUT_NS (60 * INT64_C(1000000000))
 
@@ -110,18 +103,6 @@ int docker_remove(struct docker_client *client, const char *id, docker_done_fn o
 
 /* ---- creating ---- */
 
-static void put_texts(struct json_writer *writer, const char *key, const char *const *texts)
-{
-    if (texts == NULL) {
-        return;
-    }
-    json_open(writer, key, '[');
-    for (; *texts != NULL; texts++) {
-        json_put_string(writer, NULL, *texts);
-    }
-    json_close(writer, ']');
-}
-
 static void port_key(const struct docker_port *port, char *ret_key, size_t key_bytes)
 {
     (void)snprintf(ret_key, key_bytes, "%u/%s", port->container_port, port->protocol);
@@ -164,8 +145,8 @@ static int write_spec(const struct docker_spec *spec, struct buf *out)
     json_writer_init(&writer, out);
     json_open(&writer, NULL, '{');
     json_put_string(&writer, "Image", spec->image);
-    put_texts(&writer, "Cmd", spec->command);
-    put_texts(&writer, "Env", spec->environment);
+    docker_call_put_texts(&writer, "Cmd", spec->command);
+    docker_call_put_texts(&writer, "Env", spec->environment);
     json_open(&writer, "Labels", '{');
     for (size_t i = 0; i < spec->label_count; i++) {
         json_put_string(&writer, spec->labels[i].key, spec->labels[i].value);
@@ -282,15 +263,16 @@ static void take_port(const struct json *binding, struct docker_details *details
 {
     const struct json *first = json_first(binding);
     const char *host_port = json_get_string(first, "HostPort");
-    const char *slash = strchr(json_name(binding), '/');
+    const char *name = json_name(binding) != NULL ? json_name(binding) : "";
+    const char *slash = strchr(name, '/');
     char number[8] = "";
     uint64_t container_port;
     uint64_t port;
     if (slash == NULL || host_port == NULL || details->port_count == DOCKER_PORTS_LIMIT ||
-        (size_t)(slash - json_name(binding)) >= sizeof(number)) {
+        (size_t)(slash - name) >= sizeof(number)) {
         return;
     }
-    memcpy(number, json_name(binding), (size_t)(slash - json_name(binding)));
+    memcpy(number, name, (size_t)(slash - name));
     if (str_parse_u64(number, &container_port) == 0 && str_parse_u64(host_port, &port) == 0 &&
         container_port <= 65535 && port <= 65535) {
         details->ports[details->port_count++] = (struct docker_port){
@@ -365,123 +347,5 @@ int docker_look(struct docker_client *client, const char *id, docker_details_fn 
     if (rc != 0) {
         free(look);
     }
-    return rc;
-}
-
-/* ---- exec ---- */
-
-struct exec {
-    struct docker_client *client;
-    struct loop_timer timer;
-    docker_waited_fn on_ended;
-    void *data;
-    char id[DOCKER_ID_SIZE];
-};
-
-static void finish_exec(struct exec *exec, const struct docker_outcome *outcome, int64_t exit_code)
-{
-    loop_timer_disarm(&exec->timer);
-    exec->on_ended(outcome, exit_code, exec->data);
-    free(exec);
-}
-
-static void fail_exec(struct exec *exec)
-{
-    struct docker_outcome outcome = {.verdict = DOCKER_UNAVAILABLE, .text = "out of memory"};
-    finish_exec(exec, &outcome, 0);
-}
-
-static void handle_exec_looked(const struct docker_outcome *outcome, const struct json *answer,
-                               void *data)
-{
-    struct exec *exec = data;
-    if (outcome->verdict != DOCKER_OK) {
-        finish_exec(exec, outcome, 0);
-    } else if (json_get_bool(answer, "Running")) {
-        loop_timer_arm(&exec->timer, EXEC_LOOK_NS);
-    } else {
-        finish_exec(exec, outcome, json_get_int(answer, "ExitCode"));
-    }
-}
-
-static void look_at_exec(struct exec *exec)
-{
-    char rest[160];
-    (void)snprintf(rest, sizeof(rest), "/exec/%s/json", exec->id);
-    if (docker_call_start(exec->client, &(struct docker_call){.rest = rest,
-                                                              .on_done = handle_exec_looked,
-                                                              .data = exec}) != 0) {
-        fail_exec(exec);
-    }
-}
-
-static void handle_exec_timer(struct loop_timer *timer, void *data)
-{
-    (void)timer;
-    look_at_exec(data);
-}
-
-static void handle_exec_started(const struct docker_outcome *outcome, const struct json *answer,
-                                void *data)
-{
-    (void)answer;
-    struct exec *exec = data;
-    if (outcome->verdict != DOCKER_OK) {
-        finish_exec(exec, outcome, 0);
-    } else {
-        look_at_exec(exec);
-    }
-}
-
-static void handle_exec_created(const struct docker_outcome *outcome, const struct json *answer,
-                                void *data)
-{
-    struct exec *exec = data;
-    char rest[160];
-    const char *id = json_get_string(answer, "Id");
-    if (outcome->verdict != DOCKER_OK || id == NULL || strlen(id) >= sizeof(exec->id)) {
-        finish_exec(exec, outcome, 0);
-        return;
-    }
-    (void)str_copy(exec->id, sizeof(exec->id), id);
-    (void)snprintf(rest, sizeof(rest), "/exec/%s/start", exec->id);
-    if (docker_call_start(exec->client, &(struct docker_call){.method = "POST",
-                                                              .rest = rest,
-                                                              .json = "{\"Detach\":true}",
-                                                              .on_done = handle_exec_started,
-                                                              .data = exec}) != 0) {
-        fail_exec(exec);
-    }
-}
-
-int docker_exec(struct docker_client *client, const char *id, const char *const *command,
-                docker_waited_fn on_ended, void *data)
-{
-    char rest[160];
-    struct buf body;
-    struct json_writer writer;
-    struct exec *exec = calloc(1, sizeof(*exec));
-    if (exec == NULL) {
-        return -ENOMEM;
-    }
-    *exec = (struct exec){.client = client, .on_ended = on_ended, .data = data};
-    loop_timer_init(docker_client_loop(client), &exec->timer, handle_exec_timer, exec);
-    buf_init(&body, 0);
-    json_writer_init(&writer, &body);
-    json_open(&writer, NULL, '{');
-    put_texts(&writer, "Cmd", command);
-    json_close(&writer, '}');
-    (void)snprintf(rest, sizeof(rest), "/containers/%s/exec", id);
-    int rc = writer.rc != 0 || buf_terminated(&body) == NULL
-                 ? -ENOMEM
-                 : docker_call_start(client, &(struct docker_call){.method = "POST",
-                                                                   .rest = rest,
-                                                                   .json = body.data,
-                                                                   .on_done = handle_exec_created,
-                                                                   .data = exec});
-    if (rc != 0) {
-        free(exec);
-    }
-    buf_finish(&body);
     return rc;
 }

@@ -74,7 +74,7 @@ typedef void (*docker_details_fn)(const struct docker_outcome *outcome,
 int docker_look(struct docker_client *client, const char *id, docker_details_fn on_details,
                 void *data) __attribute__((warn_unused_result));
 
-/* Runs a command in a running container and waits for its end; its output is dropped. command ends
- * with NULL. */
+/* Runs a command in a running container and waits for its end, up to a minute; its output is dropped.
+ * command ends with NULL. */
 int docker_exec(struct docker_client *client, const char *id, const char *const *command,
                 docker_waited_fn on_ended, void *data) __attribute__((warn_unused_result));

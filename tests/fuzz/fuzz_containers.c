@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "docker/docker_containers.h"
+#include "docker/docker_lifecycle.h"
 
 #define LABELS 8
 
@@ -33,6 +34,20 @@ static void check(const struct json *object)
     }
 }
 
+static void check_details(const struct json *object)
+{
+    struct docker_details details;
+    struct error error = {""};
+    int rc = docker_details_parse(object, &details, &error);
+    if (rc != 0 && error.text[0] == '\0') {
+        abort();
+    }
+    if (rc == 0 && (details.id == NULL || details.name == NULL || details.ip == NULL ||
+                    details.error == NULL || details.port_count > DOCKER_PORTS_LIMIT)) {
+        abort();
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct json *root = NULL;
@@ -40,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     check(root);
+    check_details(root);
     for (const struct json *member = json_first(root); json_is_array(root) && member != NULL;
          member = json_next(member)) {
         check(member);
