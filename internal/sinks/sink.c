@@ -32,7 +32,9 @@ const char *sink_verdict_name(enum sink_verdict verdict)
 static int64_t read_connections(void *data)
 {
     const struct sink *sink = data;
-    return sink->http == NULL ? 0 : (int64_t)http_sender_sockets(sink->http);
+    return sink->http != NULL                                        ? (int64_t)http_sender_sockets(sink->http)
+           : sink->type->connections != NULL && sink->state != NULL ? sink->type->connections(sink->state)
+                                                                     : 0;
 }
 
 static int64_t read_lag_ns(void *data)
@@ -270,6 +272,7 @@ static int create_state(struct sink *sink, struct error *error)
                          &(struct sink_context){.name = settings->name,
                                                 .state_dir = sink->options.state_dir,
                                                 .http = sink->http,
+                                                .loop = sink->options.loop,
                                                 .stop_fd = sink->stop_fd,
                                                 .metrics = sink->options.metrics,
                                                 .metric_labels = sink->metric_labels.data,

@@ -9,6 +9,7 @@
 
 #include "base/metrics.h"
 #include "base/option.h"
+#include "loop/loop.h"
 #include "net/http_sender.h"
 #include "sinks/sink_batch.h"
 #include "sinks/sink_settings.h"
@@ -46,6 +47,7 @@ struct sink_context {
     const char *name;
     const char *state_dir;    /* for files that must outlive the process */
     struct http_sender *http; /* for types with uses_http, else NULL */
+    struct loop *loop;        /* on whose thread create and destroy run; NULL where a command replays */
     int stop_fd;              /* readable when waiting must end */
     struct metrics *metrics;  /* for the type's own, with these labels */
     const char *metric_labels;
@@ -96,6 +98,8 @@ struct sink_type {
     void (*release)(void *sink);
     /* A little of work that can wait, when nothing else is to do; true: there is more. Optional. */
     bool (*work)(void *sink);
+    /* Open sockets to the target, of a type without uses_http. Any thread. Optional. */
+    int64_t (*connections)(void *sink);
 };
 
 /* All types, ended by NULL. */

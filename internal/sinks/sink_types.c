@@ -5,8 +5,10 @@
 #include "sinks/loki_sink.h"
 #include "sinks/sink_type.h"
 #include "sinks/stdout_sink.h"
+#include "sinks/tcp_sink.h"
 
-const struct sink_type *const sink_types[] = {&stdout_sink, &file_sink, &loki_sink, NULL};
+const struct sink_type *const sink_types[] = {&stdout_sink, &file_sink, &loki_sink, &tcp_sink,
+                                              NULL};
 
 const struct sink_type *sink_type_find(const char *name)
 {

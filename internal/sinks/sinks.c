@@ -41,6 +41,7 @@ static int begin(struct place *place, struct sink_settings *settings, struct err
     struct sinks *sinks = place->sinks;
     return sink_create(&(struct sink_options){.spool = sinks->options.spool,
                                               .metrics = sinks->options.metrics,
+                                              .loop = sinks->options.loop,
                                               .state_dir = sinks->options.state_dir,
                                               .settings = settings,
                                               .on_ended = handle_thread_end,

@@ -41,7 +41,7 @@ static void note(const char *line, const char *body)
 {
     (void)pthread_mutex_lock(&daemon_.lock);
     size_t used = strlen(daemon_.asked);
-    (void)snprintf(daemon_.asked + used, sizeof(daemon_.asked) - used, "%s%s%s\n", line,
+    (void)snprintf(daemon_.asked + used, sizeof(daemon_.asked) - used, "%.200s%s%.1500s\n", line,
                    body[0] != '\0' ? " " : "", body);
     (void)pthread_mutex_unlock(&daemon_.lock);
 }
