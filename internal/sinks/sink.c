@@ -18,6 +18,7 @@
 #include "base/timestamp.h"
 #include "sinks/sink_dead_letters.h"
 #include "sinks/sink_private.h"
+#include "sinks/sink_scratch.h"
 
 #define RETRY_FIRST_NS (250 * NS_PER_MS)
 
@@ -227,7 +228,6 @@ static int make_lanes(struct sink *sink)
     for (size_t i = 0; i < sink->lane_count; i++) {
         sink->lanes[i].sink = sink;
         sink_batch_init(&sink->lanes[i].batch);
-        buf_init(&sink->lanes[i].plain, 0);
         buf_init(&sink->lanes[i].payload, 0);
     }
     return sink_origins_init(&sink->origins);
@@ -262,7 +262,12 @@ static int create_state(struct sink *sink, struct error *error)
 {
     const struct sink_settings *settings = sink->settings;
     int rc = 0;
-    if (sink->type->uses_http) {
+    sink->scratch = sink->options.scratch;
+    if (sink->scratch == NULL) {
+        rc = sink_scratch_create(NULL, &sink->own_scratch);
+        sink->scratch = sink->own_scratch;
+    }
+    if (rc == 0 && sink->type->uses_http) {
         struct http_sender_options options;
         sink_settings_http(settings, &options);
         rc = http_sender_create(&options, &sink->http, error);
@@ -383,7 +388,6 @@ static void free_thread_side(struct sink *sink)
 {
     for (size_t i = 0; i < sink->lane_count; i++) {
         sink_batch_finish(&sink->lanes[i].batch);
-        buf_finish(&sink->lanes[i].plain);
         buf_finish(&sink->lanes[i].payload);
     }
     for (size_t i = 0; i < sink->by_id_count; i++) {
@@ -412,6 +416,7 @@ void sink_destroy(struct sink *sink, int64_t timeout_ns)
     }
     finish_metrics(sink);
     http_sender_destroy(sink->http);
+    pool_destroy(sink->own_scratch);
     free_thread_side(sink);
     spool_reader_close(sink->reader);
     if (sink->wake_fd >= 0) {

@@ -23,6 +23,7 @@ struct sink_options {
     struct spool *spool;            /* borrowed for the sink's life */
     struct metrics *metrics;        /* borrowed */
     struct loop *loop;              /* borrowed; for types that connect in it */
+    struct pool *scratch;           /* borrowed, of sink_scratch.h; NULL: the sink makes its own */
     const char *state_dir;          /* borrowed; made where it is missing */
     struct sink_settings *settings; /* taken over by sink_create(), also when it fails */
     void (*on_ended)(void *data);   /* the thread is about to end; comes on that thread. Optional */

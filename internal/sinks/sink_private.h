@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "base/backoff.h"
+#include "pools/pool.h"
 #include "process/filter.h"
 #include "sinks/sink.h"
 #include "sinks/sink_type.h"
@@ -30,7 +31,7 @@ struct sink_lane {
     bool tried;                /* the present range was sent before */
     int64_t begun_ns;          /* monotonic; when the first record came */
     int64_t sent_ns;           /* of the send under way */
-    struct buf plain, payload; /* encoded, and compressed where the type does */
+    struct buf payload;        /* encoded, and compressed where the type does */
     struct sink_delivery delivery;
 };
 
@@ -39,6 +40,8 @@ struct sink {
     struct sink_settings *settings;
     const struct sink_type *type;
     struct http_sender *http;
+    struct pool *scratch;     /* where batches are encoded that are compressed then */
+    struct pool *own_scratch; /* the same one, where nobody else has it */
     void *state; /* the type's */
     char *dead_letters_path;
     struct buf metric_labels; /* sink="...",type="..." */

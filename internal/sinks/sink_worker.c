@@ -26,6 +26,7 @@
 #include "base/timestamp.h"
 #include "sinks/sink_dead_letters.h"
 #include "sinks/sink_private.h"
+#include "sinks/sink_scratch.h"
 
 #define READ_BUDGET 20000 /* records of one turn */
 #define STORE_INTERVAL_NS NS_PER_SECOND
@@ -219,18 +220,31 @@ static bool may_send(const struct sink *sink, int64_t now_ns)
     return sink->failures == 0 || (sink->in_flight == 0 && now_ns >= sink->next_try_ns);
 }
 
+static int encode_compressed(struct sink *sink, struct sink_lane *lane)
+{
+    static const struct pool_wish wish = {.holder = "encoder", .timeout_ns = -1};
+    struct pool_lease lease;
+    int rc = pool_acquire(sink->scratch, &wish, &lease, NULL);
+    if (rc != 0) {
+        return rc;
+    }
+    struct buf *plain = lease.resource;
+    rc = sink->type->encode(sink->state, &lane->delivery.slice, plain);
+    rc = rc != 0 ? rc : sink->type->compress(plain, &lane->payload);
+    (void)pool_release(sink->scratch, lease);
+    return rc;
+}
+
 /* Encodes the lane's present range. Without memory it is as if the target did not answer. */
 static int encode_range(struct sink *sink, struct sink_lane *lane)
 {
     struct sink_range range = lane->ranges[lane->range_count - 1];
-    bool compresses = sink->type->compress != NULL;
     lane->delivery = (struct sink_delivery){
         .slice = sink_batch_slice(&lane->batch, range.from, range.to), .payload = &lane->payload};
-    buf_clear(&lane->plain);
     buf_clear(&lane->payload);
-    int rc = sink->type->encode(sink->state, &lane->delivery.slice,
-                                compresses ? &lane->plain : &lane->payload);
-    return rc == 0 && compresses ? sink->type->compress(&lane->plain, &lane->payload) : rc;
+    return sink->type->compress != NULL
+               ? encode_compressed(sink, lane)
+               : sink->type->encode(sink->state, &lane->delivery.slice, &lane->payload);
 }
 
 static void send_range(struct sink *sink, struct sink_lane *lane, int64_t now_ns)
@@ -526,9 +540,9 @@ static void release_buffers(struct sink *sink)
 {
     for (size_t i = 0; i < sink->lane_count; i++) {
         sink_batch_finish(&sink->lanes[i].batch);
-        buf_finish(&sink->lanes[i].plain);
         buf_finish(&sink->lanes[i].payload);
     }
+    sink_scratch_tend(sink->scratch);
     if (sink->type->release != NULL) {
         sink->type->release(sink->state);
     }

@@ -11,6 +11,7 @@
 #include "base/timestamp.h"
 #include "loop/task.h"
 #include "loop/timer.h"
+#include "sinks/sink_scratch.h"
 #include "sinks/sink_type.h"
 
 #define LEAVE_LIMIT_NS (5 * NS_PER_SECOND)
@@ -29,6 +30,7 @@ struct sinks {
     struct sinks_options options;
     struct list places;
     struct loop_post ended;
+    struct pool *scratch;
 };
 
 static void handle_thread_end(void *data)
@@ -42,6 +44,7 @@ static int begin(struct place *place, struct sink_settings *settings, struct err
     return sink_create(&(struct sink_options){.spool = sinks->options.spool,
                                               .metrics = sinks->options.metrics,
                                               .loop = sinks->options.loop,
+                                              .scratch = sinks->scratch,
                                               .state_dir = sinks->options.state_dir,
                                               .settings = settings,
                                               .on_ended = handle_thread_end,
@@ -120,6 +123,11 @@ int sinks_create(const struct sinks_options *options, struct sinks **ret_sinks)
         return -ENOMEM;
     }
     sinks->options = *options;
+    int rc = sink_scratch_create(options->metrics, &sinks->scratch);
+    if (rc != 0) {
+        free(sinks);
+        return rc;
+    }
     list_init(&sinks->places);
     loop_post_add(options->loop, &sinks->ended, handle_ended, sinks);
     *ret_sinks = sinks;
@@ -234,6 +242,7 @@ void sinks_destroy(struct sinks *sinks, int64_t timeout_ns)
         free_place(container_of(sinks->places.next, struct place, link), left > 0 ? left : 0);
     }
     loop_post_remove(&sinks->ended);
+    pool_destroy(sinks->scratch);
     free(sinks);
 }
 
