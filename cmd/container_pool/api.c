@@ -23,8 +23,8 @@ struct acquisition {
     struct list link; /* in server->acquisitions */
     struct server *server;
     struct pool_request request;
-    struct httpd_later later; /* while it waits */
-    struct httpd_stream stream; /* hold: the answer, which stays open */
+    struct httpd_later later;          /* while it waits */
+    struct httpd_stream stream;        /* hold: the answer, which stays open */
     const struct container *container; /* NULL: it waits */
     char lease[LEASE_SIZE];
     char holder[48];
@@ -36,7 +36,7 @@ struct acquisition {
     struct loop_timer ttl_timer;
     int64_t taken_ns;
     bool hold;
-    bool streaming; /* the stream is the server's */
+    bool streaming;    /* the stream is the server's */
     struct buf answer; /* hold: what has not been sent */
 };
 
@@ -267,10 +267,10 @@ static int watch_process(struct acquisition *acquisition)
         return -ESRCH;
     }
     acquisition->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)acquisition->pid, 0);
-    int rc = acquisition->pidfd < 0 ? -errno
-                                    : loop_fd_add(acquisition->server->loop,
-                                                  &acquisition->pid_watch, acquisition->pidfd,
-                                                  LOOP_READ);
+    int rc = acquisition->pidfd < 0
+                 ? -errno
+                 : loop_fd_add(acquisition->server->loop, &acquisition->pid_watch,
+                               acquisition->pidfd, LOOP_READ);
     if (rc != 0 && acquisition->pidfd >= 0) {
         (void)close(acquisition->pidfd);
         acquisition->pidfd = -1;
@@ -456,7 +456,8 @@ void api_finish(struct server *server)
 {
     struct list *link;
     struct list *next;
-    list_for_each_safe (link, next, &server->acquisitions) {
+    list_for_each_safe(link, next, &server->acquisitions)
+    {
         struct acquisition *acquisition = container_of(link, struct acquisition, link);
         if (acquisition->container != NULL) {
             give_back(acquisition, false, "the pool is closed");

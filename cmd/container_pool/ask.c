@@ -196,10 +196,11 @@ static const char *text_of(const struct json *object, const char *key)
 
 static void print_stats(const struct json *stats)
 {
-    (void)printf("%s (%s): %lld of %lld available, %lld taken, %lld resetting, %lld in the making\n",
-                 text_of(stats, "preset"), text_of(stats, "image"), number_of(stats, "available"),
-                 number_of(stats, "total"), number_of(stats, "taken"),
-                 number_of(stats, "resetting"), number_of(stats, "making"));
+    (void)printf(
+        "%s (%s): %lld of %lld available, %lld taken, %lld resetting, %lld in the making\n",
+        text_of(stats, "preset"), text_of(stats, "image"), number_of(stats, "available"),
+        number_of(stats, "total"), number_of(stats, "taken"), number_of(stats, "resetting"),
+        number_of(stats, "making"));
     (void)printf("so far: %lld made, %lld attempts failed, %lld died, %lld removed\n",
                  number_of(stats, "made"), number_of(stats, "failed"), number_of(stats, "died"),
                  number_of(stats, "removed"));
@@ -208,9 +209,8 @@ static void print_stats(const struct json *stats)
     }
     const struct json *held = json_get(stats, "held");
     for (const struct json *one = json_first(held); one != NULL; one = json_next(one)) {
-        (void)printf("%-28s %-21s %s, for %.1f s\n", text_of(one, "name"),
-                     text_of(one, "address"), text_of(one, "holder"),
-                     (double)number_of(one, "held_ms") / 1000);
+        (void)printf("%-28s %-21s %s, for %.1f s\n", text_of(one, "name"), text_of(one, "address"),
+                     text_of(one, "holder"), (double)number_of(one, "held_ms") / 1000);
     }
 }
 

@@ -20,26 +20,54 @@
             "HOST:PORT or unix:/PATH of `container_pool serve`; else container_pool.sock in "      \
             "XDG_RUNTIME_DIR, or /tmp/container_pool-UID.sock."                                    \
     }
-#define POOL_ROWS                                                                                  \
-    {"preset", OPTION_TEXT, AT(preset), "", NULL, 0, 0, NULL, false,                               \
+#define POOL_ROWS                                                                                   \
+    {"preset",                                                                                      \
+     OPTION_TEXT,                                                                                   \
+     AT(preset),                                                                                    \
+     "",                                                                                            \
+     NULL,                                                                                          \
+     0,                                                                                             \
+     0,                                                                                             \
+     NULL,                                                                                          \
+     false,                                                                                         \
      "Name of the preset that says what the containers are; `container_pool presets` lists them."}, \
-        {"presets", OPTION_TEXT, AT(presets), "", NULL, 0, 0, NULL, false,                         \
-         "YAML file of presets, instead of the built-in ones."},                                   \
-        {"size", OPTION_COUNT, AT(size), "6", NULL, 1, 1000, NULL, false,                          \
-         "Containers, at most."},                                                                  \
-        {"first-port", OPTION_COUNT, AT(first_port), "0", NULL, 0, 65535, NULL, false,             \
-         "Ports of the host from here on; 0: any that are free."},                                 \
-        {"host", OPTION_TEXT, AT(host), "", NULL, 0, 0, NULL, false,                               \
-         "Name or address of the host by which containers are reached, where it is not this "      \
-         "one's 127.0.0.1; ports are published on all its addresses then."},                       \
-        {"startup-timeout", OPTION_DURATION, AT(startup_timeout_ns), "0", NULL, 0, 0, NULL, false, \
-         "How long a container may take to be ready; 0: as the preset says."},                     \
+        {"presets",   OPTION_TEXT,                                                                  \
+         AT(presets), "",                                                                           \
+         NULL,        0,                                                                            \
+         0,           NULL,                                                                         \
+         false,       "YAML file of presets, instead of the built-in ones."},                       \
+        {"size", OPTION_COUNT, AT(size), "6", NULL, 1, 1000, NULL, false, "Containers, at most."},  \
+        {"first-port",   OPTION_COUNT,                                                              \
+         AT(first_port), "0",                                                                       \
+         NULL,           0,                                                                         \
+         65535,          NULL,                                                                      \
+         false,          "Ports of the host from here on; 0: any that are free."},                  \
+        {"host",                                                                                    \
+         OPTION_TEXT,                                                                               \
+         AT(host),                                                                                  \
+         "",                                                                                        \
+         NULL,                                                                                      \
+         0,                                                                                         \
+         0,                                                                                         \
+         NULL,                                                                                      \
+         false,                                                                                     \
+         "Name or address of the host by which containers are reached, where it is not this "       \
+         "one's 127.0.0.1; ports are published on all its addresses then."},                        \
+        {"startup-timeout",                                                                         \
+         OPTION_DURATION,                                                                           \
+         AT(startup_timeout_ns),                                                                    \
+         "0",                                                                                       \
+         NULL,                                                                                      \
+         0,                                                                                         \
+         0,                                                                                         \
+         NULL,                                                                                      \
+         false,                                                                                     \
+         "How long a container may take to be ready; 0: as the preset says."},                      \
         DOCKER_ROW
 
 static const struct option_row run_rows[] = {
     POOL_ROWS,
-    {"quiet", OPTION_BOOL, AT(quiet), "false", NULL, 0, 0, NULL, false,
-     "Say only what is wrong."},
+    {"quiet", OPTION_BOOL, AT(quiet), "false", NULL, 0, 0, NULL, false, "Say only what is wrong."},
     {.path = NULL}};
 
 static const struct option_row serve_rows[] = {
@@ -71,11 +99,11 @@ static const struct option_row release_rows[] = {
      "Replace the container, whatever the preset says."},
     {.path = NULL}};
 
-static const struct option_row stats_rows[] = {
-    LISTEN_ROW,
-    {"output", OPTION_CHOICE, AT(output), "text", "text|json", 0, 0, NULL, false,
-     "How they are written."},
-    {.path = NULL}};
+static const struct option_row stats_rows[] = {LISTEN_ROW,
+                                               {"output", OPTION_CHOICE, AT(output), "text",
+                                                "text|json", 0, 0, NULL, false,
+                                                "How they are written."},
+                                               {.path = NULL}};
 
 static const struct option_row clean_rows[] = {
     DOCKER_ROW,

@@ -46,8 +46,7 @@ static int create_parts(struct server *server, struct error *error)
     rc = rc != 0 ? rc : loop_signals_add(server->loop, signals, handle_signal, server);
     rc = rc != 0 ? rc : metrics_create(&server->metrics);
     rc = rc != 0 ? rc : loop_register_metrics(server->loop, server->metrics);
-    rc = rc != 0 ? rc
-                 : exporter_create(server->metrics, LOG_CAPTURER_VERSION, &server->exporter);
+    rc = rc != 0 ? rc : exporter_create(server->metrics, LOG_CAPTURER_VERSION, &server->exporter);
     http.loop = server->loop;
     http.metrics = server->metrics;
     rc = rc != 0 ? rc : http_client_create(&http, &server->http);
@@ -61,18 +60,17 @@ static int create_parts(struct server *server, struct error *error)
 static int create_pool(struct server *server, struct error *error)
 {
     const struct options *options = server->options;
-    struct container_pool_options pool = {
-        .loop = server->loop,
-        .http = server->http,
-        .metrics = server->metrics,
-        .docker_url = options_docker(options),
-        .size = (uint32_t)options->size,
-        .min = (uint32_t)options->min,
-        .first_port = (uint16_t)options->first_port,
-        .host = options->host[0] != '\0' ? options->host : NULL,
-        .startup_timeout_ns = options->startup_timeout_ns,
-        .reaper = "/proc/self/exe",
-        .on_log = handle_log};
+    struct container_pool_options pool = {.loop = server->loop,
+                                          .http = server->http,
+                                          .metrics = server->metrics,
+                                          .docker_url = options_docker(options),
+                                          .size = (uint32_t)options->size,
+                                          .min = (uint32_t)options->min,
+                                          .first_port = (uint16_t)options->first_port,
+                                          .host = options->host[0] != '\0' ? options->host : NULL,
+                                          .startup_timeout_ns = options->startup_timeout_ns,
+                                          .reaper = "/proc/self/exe",
+                                          .on_log = handle_log};
     int rc = preset_load(options->presets[0] != '\0' ? options->presets : NULL, options->preset,
                          &pool.preset, error);
     return rc != 0 ? rc : container_pool_create(&pool, &server->pool, error);

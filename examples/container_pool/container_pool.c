@@ -56,7 +56,7 @@ struct suite {
     const struct options *options;
     struct containers *pool; /* NULL: none */
     atomic_uint_fast64_t next, passed, wrong, broken;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock;         /* of what follows */
     struct histogram waits, warm; /* warm: with nobody else about */
     struct error error;
 };
@@ -199,8 +199,7 @@ static void run_threads(struct suite *suite)
     size_t count = suite->options->threads;
     pthread_t threads[100];
     size_t started = 0;
-    while (started < count &&
-           pthread_create(&threads[started], NULL, run_cases, suite) == 0) {
+    while (started < count && pthread_create(&threads[started], NULL, run_cases, suite) == 0) {
         started++;
     }
     for (size_t i = 0; i < started; i++) {

@@ -42,8 +42,8 @@ static void handle_reset_exec(const struct docker_outcome *outcome, int64_t exit
     if (outcome->verdict != DOCKER_OK) {
         error_set(&text, "%s", outcome->text);
     } else {
-        error_set(&text, "%.100s ended with %lld",
-                  container->pool->preset->reset_command.items[0], (long long)exit_code);
+        error_set(&text, "%.100s ended with %lld", container->pool->preset->reset_command.items[0],
+                  (long long)exit_code);
     }
     finish_reset(container, well ? 0 : -EIO, text.text);
     container_release(container);
@@ -234,11 +234,10 @@ void container_read_logs(struct pooled_container *container,
     if (rc == 0) {
         reading->container = container;
         reading->on_read = on_read;
-        frames_init(&reading->frames,
-                    &(struct frames_options){
-                        .limit_bytes = LAST_BYTES, .on_piece = handle_piece, .data = reading});
-        rc = container_call(container,
-                            docker_logs_open(container->pool->docker, &options, &logs));
+        frames_init(&reading->frames, &(struct frames_options){.limit_bytes = LAST_BYTES,
+                                                               .on_piece = handle_piece,
+                                                               .data = reading});
+        rc = container_call(container, docker_logs_open(container->pool->docker, &options, &logs));
     }
     if (rc != 0) {
         if (reading != NULL) {

@@ -39,7 +39,6 @@ static void finish_preparing(struct container_pool *pool, int rc, const char *te
     container_pool_go_on(pool);
 }
 
-
 static void handle_network(const struct docker_outcome *outcome, void *data)
 {
     struct container_pool *pool = data;
@@ -367,9 +366,8 @@ static void handle_start_failed(struct pooled_container *container, const char *
     struct error whole;
     bool again = is_port_conflict(text) && pool->options.first_port == 0 &&
                  ++container->port_tries < PORT_TRIES && !pool->closing;
-    if (!again ||
-        container_call(container,
-                       docker_remove(pool->docker, container->id, handle_cleared, container)) != 0) {
+    if (!again || container_call(container, docker_remove(pool->docker, container->id,
+                                                          handle_cleared, container)) != 0) {
         error_set(&whole, "container %s could not be started: %.380s", container->name, text);
         fail_now(container, -EIO, whole.text);
     }
@@ -480,9 +478,9 @@ static void create(struct pooled_container *container)
     struct error error = {.text = "out of memory"};
     int rc = pick_ports(container, &error);
     rc = rc != 0 ? rc : expand_list(container, &container->pool->preset->command, &command, &error);
-    rc = rc != 0 ? rc
-                 : expand_list(container, &container->pool->preset->environment, &environment,
-                               &error);
+    rc = rc != 0
+             ? rc
+             : expand_list(container, &container->pool->preset->environment, &environment, &error);
     rc = rc != 0 ? rc : ask_for_container(container, command, environment);
     free_list(command);
     free_list(environment);

@@ -297,12 +297,10 @@ static int register_metrics(struct container_pool *pool, struct metrics *metrics
                                .help = "From the request to create a container until it is ready.",
                                .labels = text,
                                .scale = 1e-9};
-    rc = rc != 0 ? rc
-                 : metrics_add_histogram(metrics, &pool->make_seconds, &desc, 50 * NS_PER_MS);
+    rc = rc != 0 ? rc : metrics_add_histogram(metrics, &pool->make_seconds, &desc, 50 * NS_PER_MS);
     desc.name = "log_capturer_containers_reset_seconds";
     desc.help = "What it takes to reset a container.";
-    rc = rc != 0 ? rc
-                 : metrics_add_histogram(metrics, &pool->reset_seconds, &desc, 5 * NS_PER_MS);
+    rc = rc != 0 ? rc : metrics_add_histogram(metrics, &pool->reset_seconds, &desc, 5 * NS_PER_MS);
     buf_finish(&labels);
     return rc != 0 ? rc : pool_register_metrics(pool->pool, metrics);
 }
@@ -361,8 +359,7 @@ static int fill(struct container_pool *pool, struct error *error)
         error_set(error, "there are not enough ports from %u on", options->first_port);
         rc = -EINVAL;
     }
-    rc = rc != 0 ? rc
-                 : docker_client_create(options->http, "containers", &endpoint, &pool->docker);
+    rc = rc != 0 ? rc : docker_client_create(options->http, "containers", &endpoint, &pool->docker);
     pool->docker_url = strdup(options->docker_url);
     rc = rc == 0 && pool->docker_url == NULL ? -ENOMEM : rc;
     rc = rc != 0 ? rc : create_pool(pool, error);
@@ -376,9 +373,12 @@ static int fill(struct container_pool *pool, struct error *error)
 
 static void finish_metrics(struct container_pool *pool)
 {
-    struct metric *all[] = {&pool->made,    &pool->failed,
-                            &pool->died,    &pool->removed,
-                            &pool->make_seconds.base, &pool->reset_seconds.base};
+    struct metric *all[] = {&pool->made,
+                            &pool->failed,
+                            &pool->died,
+                            &pool->removed,
+                            &pool->make_seconds.base,
+                            &pool->reset_seconds.base};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         metric_finish(all[i]);
     }
@@ -432,7 +432,8 @@ void container_pool_close(struct container_pool *pool, int64_t timeout_ns,
     loop_timer_disarm(&pool->tend_timer);
     container_watch_stop(pool);
     (void)pool_close(pool->pool, 0);
-    list_for_each_safe (link, next, &pool->containers) {
+    list_for_each_safe(link, next, &pool->containers)
+    {
         struct pooled_container *container = container_of(link, struct pooled_container, link);
         if (container->step != CONTAINER_CREATING) {
             container_remove(container);
@@ -452,7 +453,8 @@ void container_pool_destroy(struct container_pool *pool)
     reaping_destroy(pool->reaping);
     loop_timer_disarm(&pool->tend_timer);
     loop_timer_disarm(&pool->close_timer);
-    list_for_each_safe (link, next, &pool->containers) {
+    list_for_each_safe(link, next, &pool->containers)
+    {
         struct pooled_container *container = container_of(link, struct pooled_container, link);
         container_ready_stop(container);
         container_talk_stop(&container->reset_talk);

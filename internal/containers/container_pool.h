@@ -33,11 +33,11 @@ struct container {
 struct container_pool_options {
     struct loop *loop; /* borrowed, like the three below */
     struct http_client *http;
-    struct metrics *metrics;    /* or NULL */
-    struct preset *preset;      /* taken over, also when creating fails */
-    const char *docker_url;     /* "unix:///var/run/docker.sock"; copied, like the rest */
-    uint32_t size;              /* most; 0: 6 */
-    uint32_t min;               /* kept ready; 0: size. Less than size: the number follows demand */
+    struct metrics *metrics; /* or NULL */
+    struct preset *preset;   /* taken over, also when creating fails */
+    const char *docker_url;  /* "unix:///var/run/docker.sock"; copied, like the rest */
+    uint32_t size;           /* most; 0: 6 */
+    uint32_t min;            /* kept ready; 0: size. Less than size: the number follows demand */
     /* Container n has the ports of the host from here + n times the number of its ports; 0: any that
      * are free. */
     uint16_t first_port;

@@ -74,7 +74,7 @@ struct pooled_container {
     _Atomic bool dead;
     struct container_readiness readiness;
     struct container_talk reset_talk;
-    struct buf log_text; /* its last lines */
+    struct buf log_text;           /* its last lines */
     struct loop_timer retry_timer; /* of a removal */
     int64_t begun_ns;              /* making, resetting */
     int64_t checked_ns;
@@ -98,8 +98,8 @@ struct container_pool {
     struct docker_events *events;
     bool events_seen; /* were open once */
     bool prepared, preparing, reaped;
-    int64_t pulled_ns;         /* when the image could not be pulled; 0: it was not tried */
-    struct error pull_trouble; /* why */
+    int64_t pulled_ns;               /* when the image could not be pulled; 0: it was not tried */
+    struct error pull_trouble;       /* why */
     struct pool_lease prepare_lease; /* the reservation that the preparation is for */
     bool closing, destroyed;
     unsigned calls; /* all that are under way, those of containers included */

@@ -62,8 +62,7 @@ static void handle_talk(struct container_talk *talk, int rc, const char *text)
 static void look_at_port(struct container_readiness *readiness)
 {
     struct pooled_container *container = owner_of(readiness);
-    container_talk_start(&readiness->talk, &container->view,
-                         &container->pool->preset->ready_talk);
+    container_talk_start(&readiness->talk, &container->view, &container->pool->preset->ready_talk);
 }
 
 /* ---- log ---- */
@@ -174,7 +173,8 @@ static void look_at_http(struct container_readiness *readiness)
                                            .on_answer = handle_answer,
                                            .data = readiness};
     if (rc == 0) {
-        rc = container_call(container, http_call_start(pool->options.http, &call, &readiness->call));
+        rc = container_call(container,
+                            http_call_start(pool->options.http, &call, &readiness->call));
     }
     if (rc == 0) {
         readiness->under_way = true;
@@ -222,11 +222,11 @@ static void look_by_exec(struct container_readiness *readiness)
 
 static void look(struct container_readiness *readiness)
 {
-    static void (*const looks[])(struct container_readiness *readiness) = {
-        [PRESET_READY_PORT] = look_at_port,
-        [PRESET_READY_LOG] = look_at_log,
-        [PRESET_READY_HTTP] = look_at_http,
-        [PRESET_READY_EXEC] = look_by_exec};
+    static void (*const looks[])(struct container_readiness *
+                                 readiness) = {[PRESET_READY_PORT] = look_at_port,
+                                               [PRESET_READY_LOG] = look_at_log,
+                                               [PRESET_READY_HTTP] = look_at_http,
+                                               [PRESET_READY_EXEC] = look_by_exec};
     if (readiness->under_way) { /* one of before, which was called off; it comes back soon */
         look_failed(readiness, readiness->trouble.text);
     } else {

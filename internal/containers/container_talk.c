@@ -69,8 +69,8 @@ static void read_answer(struct container_talk *talk)
     if (is_answered(talk)) {
         finish(talk, 0, "");
     } else if (n == 0 || n != -EAGAIN) {
-        finish_silent(talk, -ECONNRESET, talk->answer.size > 0 ? "another answer came from"
-                                                               : "nothing answers on");
+        finish_silent(talk, -ECONNRESET,
+                      talk->answer.size > 0 ? "another answer came from" : "nothing answers on");
     }
 }
 
@@ -118,8 +118,9 @@ static void handle_timer(struct loop_timer *timer, void *data)
     struct container_talk *talk = data;
     (void)timer;
     if (talk->what->send != NULL) {
-        finish_silent(talk, -ETIMEDOUT, talk->answer.size > 0 ? "another answer came from"
-                                                              : "no answer in time from");
+        finish_silent(talk, -ETIMEDOUT,
+                      talk->answer.size > 0 ? "another answer came from"
+                                            : "no answer in time from");
     } else if (conn_activity(&talk->conn) == CONN_OVER) {
         finish_silent(talk, -ECONNREFUSED, "nothing listens on");
     } else {

@@ -59,7 +59,8 @@ static void handle_event(const struct docker_event *event, void *data)
     if (event->action != DOCKER_ACTION_DIE && event->action != DOCKER_ACTION_DESTROY) {
         return;
     }
-    list_for_each_safe (link, next, &pool->containers) {
+    list_for_each_safe(link, next, &pool->containers)
+    {
         struct pooled_container *container = container_of(link, struct pooled_container, link);
         if (strcmp(container->id, event->id) == 0) {
             handle_death(container);
@@ -84,7 +85,8 @@ static void handle_list(const struct docker_outcome *outcome,
     struct list *link;
     struct list *next;
     if (outcome->verdict == DOCKER_OK && !pool->closing && !pool->destroyed) {
-        list_for_each_safe (link, next, &pool->containers) {
+        list_for_each_safe(link, next, &pool->containers)
+        {
             struct pooled_container *container = container_of(link, struct pooled_container, link);
             bool started = container->step >= CONTAINER_WAITING;
             if (started && !is_running(container->id, containers, count)) {

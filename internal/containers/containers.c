@@ -89,9 +89,9 @@ static void finish(struct containers *containers)
 static const char *docker_url_of(const struct containers_options *options)
 {
     const char *named = getenv("DOCKER_HOST");
-    return options->docker_url != NULL          ? options->docker_url
+    return options->docker_url != NULL         ? options->docker_url
            : named != NULL && named[0] != '\0' ? named
-                                                : DOCKER_URL;
+                                               : DOCKER_URL;
 }
 
 static int fill_in(struct containers *containers, const struct containers_options *options,

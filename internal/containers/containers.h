@@ -22,9 +22,9 @@ struct containers;
 /* All but the preset may be zero. */
 struct containers_options {
     const char *preset;
-    const char *presets_file;   /* NULL: the built-in presets */
-    const char *docker_url;     /* NULL: DOCKER_HOST, else unix:///var/run/docker.sock */
-    uint32_t size, min;         /* the rest as in container_pool.h */
+    const char *presets_file; /* NULL: the built-in presets */
+    const char *docker_url;   /* NULL: DOCKER_HOST, else unix:///var/run/docker.sock */
+    uint32_t size, min;       /* the rest as in container_pool.h */
     uint16_t first_port;
     const char *host;
     int64_t startup_timeout_ns;

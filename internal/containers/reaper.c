@@ -127,7 +127,7 @@ struct reaping {
     int64_t deadline_ns;
     size_t under_way, removed, left;
     unsigned inside; /* answers that are being handled */
-    bool networks; /* containers are through */
+    bool networks;   /* containers are through */
     bool done;
     bool destroyed; /* freed when the last call has come back */
     bool pinged;

@@ -64,9 +64,9 @@ static void handle_end(const struct http_result *result, void *data)
         return;
     }
     (void)snprintf(rest, sizeof(rest), "/exec/%s/json", exec->id);
-    if (docker_call_start(exec->client,
-                          &(struct docker_call){
-                              .rest = rest, .on_done = handle_looked, .data = exec}) != 0) {
+    if (docker_call_start(
+            exec->client,
+            &(struct docker_call){.rest = rest, .on_done = handle_looked, .data = exec}) != 0) {
         fail(exec, "out of memory");
     }
 }
@@ -91,16 +91,15 @@ static void handle_created(const struct docker_outcome *outcome, const struct js
     (void)snprintf(rest, sizeof(rest), "/exec/%s/start", exec->id);
     docker_client_path(exec->client, rest, path, sizeof(path));
     if (http_stream_open(docker_client_http(exec->client),
-                         &(struct http_stream_options){
-                             .target = docker_client_target(exec->client),
-                             .kind = HTTP_CALL,
-                             .method = "POST",
-                             .path = path,
-                             .json = "{\"Detach\":false,\"Tty\":false}",
-                             .timeout_ns = TIMEOUT_NS,
-                             .on_data = drop,
-                             .on_end = handle_end,
-                             .data = exec},
+                         &(struct http_stream_options){.target = docker_client_target(exec->client),
+                                                       .kind = HTTP_CALL,
+                                                       .method = "POST",
+                                                       .path = path,
+                                                       .json = "{\"Detach\":false,\"Tty\":false}",
+                                                       .timeout_ns = TIMEOUT_NS,
+                                                       .on_data = drop,
+                                                       .on_end = handle_end,
+                                                       .data = exec},
                          &stream) != 0) {
         fail(exec, "out of memory");
     }

@@ -73,10 +73,11 @@ static uint64_t count_gone(struct netpool_client *client)
     return gone;
 }
 
+/* Those that are ready above it stay: the other end may just be taking one. */
 static void set_capacity(struct netpool_client *client, uint32_t capacity)
 {
     atomic_store(&client->capacity, capacity);
-    pool_resize(client->pool, capacity, capacity);
+    pool_resize(client->pool, capacity, client->options.max_capacity);
 }
 
 static void adjust_capacity(struct netpool_client *client)
@@ -426,8 +427,7 @@ static int create_pool(struct netpool_client *client, struct error *error)
                                 .data = client,
                                 .clock = loop_clock(options->loop),
                                 .min = options->min_capacity,
-                                .max = options->min_capacity,
-                                .limit = options->max_capacity,
+                                .max = options->max_capacity,
                                 .check_idle_ns = CHECK_IDLE_NS,
                                 .retry_first_ns = options->min_interval_ns,
                                 .retry_limit_ns = options->retry_limit_ns,

@@ -3,9 +3,10 @@
  *
  * Capacity, from min to max: after a round in which connections were replaced that had been taken
  * or lost, it grows by a quarter where more than 80 % of the dials succeeded, and shrinks by a
- * quarter where less than 20 % did. Interval, from min to max: it shrinks by a quarter where less than 20 % of
- * the capacity is ready when a round begins, and grows by a quarter where more than 80 % is. After
- * a failure one dial at a time is made, with exponential backoff, until one succeeds.
+ * quarter where less than 20 % did; ready ones are not closed for that. Interval, from min to max:
+ * it shrinks by a quarter where less than 20 % of the capacity is ready when a round begins, and
+ * grows by a quarter where more than 80 % is. After a failure one dial at a time is made, with
+ * exponential backoff, until one succeeds.
  *
  * Loop thread, but for what is marked "any thread".
  */

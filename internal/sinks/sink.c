@@ -33,9 +33,10 @@ const char *sink_verdict_name(enum sink_verdict verdict)
 static int64_t read_connections(void *data)
 {
     const struct sink *sink = data;
-    return sink->http != NULL                                        ? (int64_t)http_sender_sockets(sink->http)
-           : sink->type->connections != NULL && sink->state != NULL ? sink->type->connections(sink->state)
-                                                                     : 0;
+    return sink->http != NULL ? (int64_t)http_sender_sockets(sink->http)
+           : sink->type->connections != NULL && sink->state != NULL
+               ? sink->type->connections(sink->state)
+               : 0;
 }
 
 static int64_t read_lag_ns(void *data)

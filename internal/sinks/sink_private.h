@@ -27,11 +27,11 @@ struct sink_lane {
     size_t done; /* records of the batch before this one are done with */
     bool sending;
     bool full;
-    unsigned throttled;        /* answers 429 in a row to the present range */
-    bool tried;                /* the present range was sent before */
-    int64_t begun_ns;          /* monotonic; when the first record came */
-    int64_t sent_ns;           /* of the send under way */
-    struct buf payload;        /* encoded, and compressed where the type does */
+    unsigned throttled; /* answers 429 in a row to the present range */
+    bool tried;         /* the present range was sent before */
+    int64_t begun_ns;   /* monotonic; when the first record came */
+    int64_t sent_ns;    /* of the send under way */
+    struct buf payload; /* encoded, and compressed where the type does */
     struct sink_delivery delivery;
 };
 
@@ -42,7 +42,7 @@ struct sink {
     struct http_sender *http;
     struct pool *scratch;     /* where batches are encoded that are compressed then */
     struct pool *own_scratch; /* the same one, where nobody else has it */
-    void *state; /* the type's */
+    void *state;              /* the type's */
     char *dead_letters_path;
     struct buf metric_labels; /* sink="...",type="..." */
 

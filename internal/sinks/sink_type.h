@@ -47,9 +47,9 @@ struct sink_context {
     const char *name;
     const char *state_dir;    /* for files that must outlive the process */
     struct http_sender *http; /* for types with uses_http, else NULL */
-    struct loop *loop;        /* on whose thread create and destroy run; NULL where a command replays */
-    int stop_fd;              /* readable when waiting must end */
-    struct metrics *metrics;  /* for the type's own, with these labels */
+    struct loop *loop; /* on whose thread create and destroy run; NULL where a command replays */
+    int stop_fd;       /* readable when waiting must end */
+    struct metrics *metrics; /* for the type's own, with these labels */
     const char *metric_labels;
     /* Answers a delivery: at once from within send, or later from within http_sender_poll(). */
     void (*answer)(struct sink_delivery *delivery, const struct sink_response *response,

@@ -20,7 +20,8 @@
 #include "process/format.h"
 
 #define ADDRESS_COUNT_LIMIT 64
-#define CONNECTIONS 2 /* of each address: one batch is under way, another connection may be ending */
+#define CONNECTIONS                                                                                \
+    2 /* of each address: one batch is under way, another connection may be ending */
 #define IDLE_LIMIT_NS (60 * NS_PER_SECOND)
 #define KEEP_ALIVE_NS (30 * NS_PER_SECOND)
 #define HEALTH_NS (2 * NS_PER_SECOND)
@@ -113,12 +114,12 @@ static int create_tls(struct state *state, struct error *error)
     if (strcmp(options->tls_mode, "none") == 0) {
         return 0;
     }
-    return tls_context_create(&(struct tls_options){.verify = strcmp(options->tls_mode,
-                                                                     "verified") == 0,
-                                                    .ca = options->ca,
-                                                    .cert = options->cert,
-                                                    .key = options->key},
-                              &state->tls, error);
+    return tls_context_create(
+        &(struct tls_options){.verify = strcmp(options->tls_mode, "verified") == 0,
+                              .ca = options->ca,
+                              .cert = options->cert,
+                              .key = options->key},
+        &state->tls, error);
 }
 
 static int create_upstream(struct state *state, struct error *error)
@@ -233,9 +234,8 @@ static int write_all(const struct state *state, struct conn *conn, const struct 
         if (n >= 0) {
             done += (size_t)n;
         } else {
-            rc = n == -EAGAIN
-                     ? wait_for(state, conn->fd, conn_wants(conn, LOOP_WRITE), deadline_ns)
-                     : (int)n;
+            rc = n == -EAGAIN ? wait_for(state, conn->fd, conn_wants(conn, LOOP_WRITE), deadline_ns)
+                              : (int)n;
         }
     }
     return rc;
@@ -296,8 +296,7 @@ static void send_batch(void *sink, struct sink_delivery *delivery)
     struct state *state = sink;
     int rc = deliver(state, delivery->payload);
     state->context.answer(
-        delivery,
-        &(struct sink_response){.rc = rc, .text = rc != 0 ? state->text.text : NULL},
+        delivery, &(struct sink_response){.rc = rc, .text = rc != 0 ? state->text.text : NULL},
         state->context.data);
 }
 

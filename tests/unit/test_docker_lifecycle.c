@@ -49,7 +49,8 @@ static void note(const char *line, const char *body)
 static const struct answer *answer_to(const char *line)
 {
     const struct answer *answer = daemon_.answers;
-    while (answer->request != NULL && strncmp(line, answer->request, strlen(answer->request)) != 0) {
+    while (answer->request != NULL &&
+           strncmp(line, answer->request, strlen(answer->request)) != 0) {
         answer++;
     }
     return answer;
@@ -238,16 +239,18 @@ static const struct docker_spec spec = {.name = "a b",
 static void a_container_is_created_as_the_spec_says(void **state)
 {
     (void)state;
-    static const struct answer answers[] = {{"POST /v1", 201, "{\"Id\":\"" ID "\"}"}, {NULL, 0, ""}};
+    static const struct answer answers[] = {{"POST /v1", 201, "{\"Id\":\"" ID "\"}"},
+                                            {NULL, 0, ""}};
     begin(answers);
     assert_int_equal(docker_create(f.client, &spec, handle_created, NULL), 0);
     until_done();
     assert_int_equal(f.verdict, DOCKER_OK);
     assert_string_equal(f.id, ID);
-    asked("POST /v1.43/containers/create?name=a%20b {\"Image\":\"some/image:1\",\"Cmd\":[\"serve\","
-          "\"--all\"],\"Env\":[\"A=b\"],\"Labels\":{\"who\":\"me\"},\"ExposedPorts\":{\"80/tcp\":{}},"
-          "\"HostConfig\":{\"PortBindings\":{\"80/tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":"
-          "\"49153\"}]},\"Memory\":1024,\"Init\":true,\"NetworkMode\":\"net\"}}\n");
+    asked(
+        "POST /v1.43/containers/create?name=a%20b {\"Image\":\"some/image:1\",\"Cmd\":[\"serve\","
+        "\"--all\"],\"Env\":[\"A=b\"],\"Labels\":{\"who\":\"me\"},\"ExposedPorts\":{\"80/tcp\":{}},"
+        "\"HostConfig\":{\"PortBindings\":{\"80/tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":"
+        "\"49153\"}]},\"Memory\":1024,\"Init\":true,\"NetworkMode\":\"net\"}}\n");
     finish();
 }
 
@@ -375,7 +378,9 @@ static void a_command_that_can_not_be_run_or_seen_is_a_failure(void **state)
     static const struct answer rows[][4] = {
         {{"POST /v1.43/containers", 409, "{\"message\":\"not running\"}"}, {NULL, 0, ""}},
         {{"POST /v1.43/containers", 201, "{}"}, {NULL, 0, ""}},
-        {{"POST /v1.43/containers", 201, "{\"Id\":\"e1\"}"}, {"POST /v1.43/exec", 500, ""}, {NULL, 0, ""}},
+        {{"POST /v1.43/containers", 201, "{\"Id\":\"e1\"}"},
+         {"POST /v1.43/exec", 500, ""},
+         {NULL, 0, ""}},
         {{"POST /v1.43/containers", 201, "{\"Id\":\"e1\"}"},
          {"POST /v1.43/exec", 200, ""},
          {"GET", 200, "{\"Running\":true,\"ExitCode\":null}"},

@@ -107,27 +107,26 @@ static void what_is_wrong_is_named(void **state)
     (void)state;
     static const struct {
         const char *body, *said;
-    } rows[] = {
-        {"image: x\n  port: [1]\n", "port: unknown; did you mean ports?"},
-        {"ports: [1]\n", "image: it is missing"},
-        {"image: x\n", "ready.port: it must be one of `ports`"},
-        {"image: x\n  ports: [0]\n", "a port is expected"},
-        {"image: x\n  ports: [1,2,3,4,5,6,7,8,9]\n", "ports: too many"},
-        {"image: x\n  ports: 80\n", "a list is expected"},
-        {"image: [x]\n", "a text is expected"},
-        {"image: x\n  ports: [1]\n  environment: [A]\n", "NAME=VALUE"},
-        {"image: x\n  ports: [1]\n  memory: lots\n", "a size is expected"},
-        {"image: x\n  ports: [1]\n  startup_timeout: 0\n", "a duration is expected"},
-        {"image: x\n  ports: [1]\n  ready: {port: 2}\n", "ready.port"},
-        {"image: x\n  ports: [1]\n  ready: {sometime: 2}\n", "there are port"},
-        {"image: x\n  ports: [1]\n  ready: soon\n", "one of {port: PORT}"},
-        {"image: x\n  ports: [1]\n  ready: {exec: []}\n", "the command is missing"},
-        {"image: x\n  ports: [1]\n  reset: maybe\n", "there are none, restart"},
-        {"image: x\n  ports: [1]\n  reset: {port: 1}\n", "reset.send: it is missing"},
-        {"image: x\n  ports: [1]\n  ready: {log: up}\n  reset: restart\n", "restart needs"},
-        {"image: x\n  ports: [1]\n  command: [\"{what}\"]\n", "'{what}': there are {host}"},
-        {"image: x\n  ports: [1]\n  command: [\"{host_port:2}\"]\n", "one of `ports`"},
-        {"image: x\n  ports: [1]\n  command: [\"{host\"]\n", "'{host'"}};
+    } rows[] = {{"image: x\n  port: [1]\n", "port: unknown; did you mean ports?"},
+                {"ports: [1]\n", "image: it is missing"},
+                {"image: x\n", "ready.port: it must be one of `ports`"},
+                {"image: x\n  ports: [0]\n", "a port is expected"},
+                {"image: x\n  ports: [1,2,3,4,5,6,7,8,9]\n", "ports: too many"},
+                {"image: x\n  ports: 80\n", "a list is expected"},
+                {"image: [x]\n", "a text is expected"},
+                {"image: x\n  ports: [1]\n  environment: [A]\n", "NAME=VALUE"},
+                {"image: x\n  ports: [1]\n  memory: lots\n", "a size is expected"},
+                {"image: x\n  ports: [1]\n  startup_timeout: 0\n", "a duration is expected"},
+                {"image: x\n  ports: [1]\n  ready: {port: 2}\n", "ready.port"},
+                {"image: x\n  ports: [1]\n  ready: {sometime: 2}\n", "there are port"},
+                {"image: x\n  ports: [1]\n  ready: soon\n", "one of {port: PORT}"},
+                {"image: x\n  ports: [1]\n  ready: {exec: []}\n", "the command is missing"},
+                {"image: x\n  ports: [1]\n  reset: maybe\n", "there are none, restart"},
+                {"image: x\n  ports: [1]\n  reset: {port: 1}\n", "reset.send: it is missing"},
+                {"image: x\n  ports: [1]\n  ready: {log: up}\n  reset: restart\n", "restart needs"},
+                {"image: x\n  ports: [1]\n  command: [\"{what}\"]\n", "'{what}': there are {host}"},
+                {"image: x\n  ports: [1]\n  command: [\"{host_port:2}\"]\n", "one of `ports`"},
+                {"image: x\n  ports: [1]\n  command: [\"{host\"]\n", "'{host'"}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char text[512];
         struct preset *preset = NULL;

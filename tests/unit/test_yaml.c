@@ -67,12 +67,9 @@ static void what_is_wrong_is_told_with_its_place(void **state)
     (void)state;
     static const struct {
         const char *text, *said;
-    } rows[] = {{"a: [1, 2", "line 2"},
-                {"a: 1\nb: 2\na: 3\n", "line 3"},
-                {"a: 1\n b: 2\n", "line 2"},
-                {"a: &x 1\nb: *x\n", "line 2"},
-                {"\tkey: 1\n", "line 1"},
-                {"? [1]\n: 2\n", "line 1"},
+    } rows[] = {{"a: [1, 2", "line 2"},           {"a: 1\nb: 2\na: 3\n", "line 3"},
+                {"a: 1\n b: 2\n", "line 2"},      {"a: &x 1\nb: *x\n", "line 2"},
+                {"\tkey: 1\n", "line 1"},         {"? [1]\n: 2\n", "line 1"},
                 {"a: 1\n---\nb: 2\n", "document"}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct json *root = NULL;
