@@ -37,6 +37,7 @@ test  cmd:socat              socat
 test  pkg:libpq              libpq-dev
 test  file:/usr/lib/postgresql/*/bin/postgres postgresql
 test  cmd:redis-cli          redis-tools
+test  cmd:kcat               kcat
 test  cmd:ip                 iproute2
 dockerd cmd:dockerd          docker.io
 fuzz  cmd:clang              clang

@@ -520,14 +520,19 @@ int preset_expand(const struct preset *preset, const char *text, const struct pr
         size_t plain = strcspn(text, "{");
         rc = buf_append(&out, text, plain);
         text += plain;
+        if (rc == 0 && text[0] == '{' && text[1] == '{') {
+            rc = buf_append(&out, text, 1);
+            text += 2;
+            continue;
+        }
         const char *end = *text == '{' ? strchr(text, '}') : NULL;
         if (rc == 0 && *text == '{') {
             size_t size = end != NULL ? (size_t)(end - text) - 1 : 0;
             rc = end == NULL ? -EINVAL : put_value(preset, text + 1, size, values, &out);
             if (rc == -EINVAL) {
                 error_set(error,
-                          "'%.60s': there are {host}, {number} and {host_port:N} with one of "
-                          "`ports`",
+                          "'%.60s': there are {host}, {number}, {host_port:N} with one of "
+                          "`ports`, and {{ for a brace",
                           text);
             }
             text = end != NULL ? end + 1 : text;

@@ -102,6 +102,24 @@ static void every_key_is_read(void **state)
     preset_destroy(preset);
 }
 
+static void two_braces_are_one(void **state)
+{
+    (void)state;
+    static const char text[] = "it: {image: x, ports: [1], command: [\"a${{HOME}b{{\"]}\n";
+    static const uint16_t ports[PRESET_PORTS_LIMIT];
+    struct preset *preset = NULL;
+    char *whole = NULL;
+    const struct preset_values values = {.host = "h", .host_ports = ports};
+    if (preset_parse(text, strlen(text), "it", &preset, NULL) != 0) {
+        return; /* without memory */
+    }
+    if (preset_expand(preset, preset->command.items[0], &values, &whole, NULL) == 0) {
+        assert_string_equal(whole, "a${HOME}b{");
+    }
+    free(whole);
+    preset_destroy(preset);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     (void)state;
@@ -227,6 +245,7 @@ int main(void)
         cmocka_unit_test(each_built_in_preset_can_be_read),
         cmocka_unit_test(redpanda_is_as_the_document_has_it),
         cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(two_braces_are_one),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_name_that_is_not_there_names_those_that_are),
         cmocka_unit_test(this_process_is_alive_and_a_dead_one_is_gone),
