@@ -1,6 +1,7 @@
 /*
  * Turns: at each choice every candidate gains its weight, the one with most is chosen and loses the sum. So
- * each comes in proportion to its weight, evenly spread. It also decides among equals elsewhere.
+ * each comes in proportion to its weight, evenly spread, also where one is busy now and then: it goes on
+ * gaining, up to a limit. It also decides among equals elsewhere.
  *
  * The generator is xorshift64* (Vigna, ACM TOMS 42(4), 2016).
  */
@@ -47,11 +48,16 @@ static uint64_t next_random(struct balance *balance)
     return (x * UINT64_C(0x2545f4914f6cdd1d)) >> 1;
 }
 
+static uint64_t present_weight(const struct balance_candidate *candidate)
+{
+    return candidate->busy ? 0 : candidate->weight;
+}
+
 static uint64_t sum_weights(const struct balance_candidate *candidates, size_t count)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
-        sum += candidates[i].weight;
+        sum += present_weight(&candidates[i]);
     }
     return sum;
 }
@@ -61,13 +67,13 @@ static size_t by_chance(struct balance *balance, const struct balance_candidate 
                         size_t count, size_t except)
 {
     uint64_t sum = sum_weights(candidates, count);
-    sum -= except != BALANCE_NONE ? candidates[except].weight : 0;
+    sum -= except != BALANCE_NONE ? present_weight(&candidates[except]) : 0;
     if (sum == 0) {
         return BALANCE_NONE;
     }
     uint64_t left = next_random(balance) % sum;
     for (size_t i = 0; i < count; i++) {
-        uint64_t weight = i == except ? 0 : candidates[i].weight;
+        uint64_t weight = i == except ? 0 : present_weight(&candidates[i]);
         if (left < weight) {
             return i;
         }
@@ -101,8 +107,13 @@ static size_t by_turn(const struct balance *balance, struct balance_candidate *c
         if (candidate->weight == 0) {
             continue;
         }
+        int64_t most = (int64_t)BALANCE_CREDIT * candidate->weight;
         candidate->turn += candidate->weight;
+        candidate->turn = candidate->turn < most ? candidate->turn : most;
         sum += candidate->weight;
+        if (candidate->busy) {
+            continue;
+        }
         if (best == BALANCE_NONE || is_better(balance, candidate, &candidates[best])) {
             best = i;
         }

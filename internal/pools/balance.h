@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +23,11 @@ int balance_strategy_parse(const char *text, enum balance_strategy *ret_strategy
                            struct error *error) __attribute__((warn_unused_result));
 
 #define BALANCE_WEIGHT_LIMIT 1000000U
+#define BALANCE_CREDIT 100
 
 struct balance_candidate {
     uint32_t weight; /* relative; 0: not to be chosen */
+    bool busy;       /* not now; in turn it is made up for later, up to BALANCE_CREDIT times */
     uint64_t load;   /* connections it has */
     int64_t turn;    /* the state of turns, kept with what is chosen; 0 at first */
 };

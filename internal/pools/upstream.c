@@ -383,7 +383,8 @@ static bool prepare_locked(struct upstream *upstream, struct backend *const *tri
     for (size_t i = 0; best != UNFIT && i < upstream->count; i++) {
         struct balance_candidate *candidate = &upstream->candidates[i];
         candidate->load = atomic_load(&upstream->backends[i]->active);
-        candidate->weight = candidate->weight == (uint32_t)best
+        candidate->busy = candidate->weight == FULL && best == FIT;
+        candidate->weight = candidate->busy || candidate->weight == (uint32_t)best
                                 ? present_weight_locked(upstream->backends[i], now)
                                 : 0;
     }

@@ -29,8 +29,11 @@ static void every_strategy_is_even_within_three_percent(void **state)
 {
     (void)state;
     for (int s = 0; s < ALL; s++) {
-        struct balance_candidate candidates[5] = {
-            {1, 0, 0}, {1, 0, 0}, {1, 0, 0}, {1, 0, 0}, {1, 0, 0}};
+        struct balance_candidate candidates[5] = {{.weight = 1, .load = 0},
+                                                  {.weight = 1, .load = 0},
+                                                  {.weight = 1, .load = 0},
+                                                  {.weight = 1, .load = 0},
+                                                  {.weight = 1, .load = 0}};
         struct balance balance;
         long counts[5] = {0};
         balance_init(&balance, strategies[s], 12345);
@@ -46,7 +49,8 @@ static void every_strategy_is_even_within_three_percent(void **state)
 static void round_robin_takes_turns_and_spreads_weights(void **state)
 {
     (void)state;
-    struct balance_candidate candidates[3] = {{5, 0, 0}, {1, 0, 0}, {1, 0, 0}};
+    struct balance_candidate candidates[3] = {
+        {.weight = 5, .load = 0}, {.weight = 1, .load = 0}, {.weight = 1, .load = 0}};
     static const char expected[] = "aabacaa"; /* as nginx's own description has it */
     struct balance balance;
     balance_init(&balance, BALANCE_ROUND_ROBIN, 1);
@@ -61,7 +65,8 @@ static void weights_are_kept(void **state)
 {
     (void)state;
     for (int s = 0; s < ALL; s++) {
-        struct balance_candidate candidates[3] = {{1, 0, 0}, {2, 0, 0}, {5, 0, 0}};
+        struct balance_candidate candidates[3] = {
+            {.weight = 1, .load = 0}, {.weight = 2, .load = 0}, {.weight = 5, .load = 0}};
         struct balance balance;
         long counts[3] = {0};
         balance_init(&balance, strategies[s], 99);
@@ -79,7 +84,8 @@ static void weights_are_kept(void **state)
 static void least_connections_takes_the_least(void **state)
 {
     (void)state;
-    struct balance_candidate candidates[3] = {{1, 7, 0}, {1, 3, 0}, {1, 9, 0}};
+    struct balance_candidate candidates[3] = {
+        {.weight = 1, .load = 7}, {.weight = 1, .load = 3}, {.weight = 1, .load = 9}};
     struct balance balance;
     balance_init(&balance, BALANCE_LEAST_CONNECTIONS, 1);
     for (int i = 0; i < 4; i++) {
@@ -93,7 +99,8 @@ static void least_connections_takes_the_least(void **state)
 static void two_choices_avoid_the_busiest(void **state)
 {
     (void)state;
-    struct balance_candidate candidates[3] = {{1, 100, 0}, {1, 0, 0}, {1, 0, 0}};
+    struct balance_candidate candidates[3] = {
+        {.weight = 1, .load = 100}, {.weight = 1, .load = 0}, {.weight = 1, .load = 0}};
     struct balance balance;
     balance_init(&balance, BALANCE_P2C, 7);
     for (int i = 0; i < 1000; i++) {
@@ -101,11 +108,48 @@ static void two_choices_avoid_the_busiest(void **state)
     }
 }
 
+static void who_is_busy_now_and_then_has_its_share_all_the_same(void **state)
+{
+    (void)state;
+    struct balance balance;
+    struct balance_candidate candidates[2] = {{.weight = 1}, {.weight = 1}};
+    long got[2] = {0};
+    balance_init(&balance, BALANCE_ROUND_ROBIN, 1);
+    for (long i = 0; i < 20000; i++) {
+        candidates[1].busy = i % 100 < 20; /* for 20 choices in a row */
+        size_t chosen = balance_choose(&balance, candidates, 2);
+        assert_false(candidates[chosen].busy);
+        got[chosen]++;
+    }
+    assert_share(got[0], 10000);
+    assert_share(got[1], 10000);
+    candidates[0].busy = candidates[1].busy = true;
+    assert_true(balance_choose(&balance, candidates, 2) == BALANCE_NONE);
+}
+
+static void long_absence_is_not_made_up_for(void **state)
+{
+    (void)state;
+    struct balance balance;
+    struct balance_candidate candidates[2] = {{.weight = 1}, {.weight = 1, .busy = true}};
+    long in_a_row = 0;
+    balance_init(&balance, BALANCE_ROUND_ROBIN, 1);
+    for (long i = 0; i < 20000; i++) {
+        assert_int_equal(balance_choose(&balance, candidates, 2), 0);
+    }
+    candidates[1].busy = false;
+    while (balance_choose(&balance, candidates, 2) == 1 && in_a_row < 20000) {
+        in_a_row++;
+    }
+    assert_true(in_a_row <= 2 * BALANCE_CREDIT);
+}
+
 static void what_has_no_weight_is_left_out(void **state)
 {
     (void)state;
     for (int s = 0; s < ALL; s++) {
-        struct balance_candidate candidates[3] = {{0, 0, 0}, {1, 50, 0}, {0, 0, 0}};
+        struct balance_candidate candidates[3] = {
+            {.weight = 0, .load = 0}, {.weight = 1, .load = 50}, {.weight = 0, .load = 0}};
         struct balance balance;
         balance_init(&balance, strategies[s], 3);
         for (int i = 0; i < 100; i++) {
@@ -140,6 +184,8 @@ int main(void)
         cmocka_unit_test(weights_are_kept),
         cmocka_unit_test(least_connections_takes_the_least),
         cmocka_unit_test(two_choices_avoid_the_busiest),
+        cmocka_unit_test(who_is_busy_now_and_then_has_its_share_all_the_same),
+        cmocka_unit_test(long_absence_is_not_made_up_for),
         cmocka_unit_test(what_has_no_weight_is_left_out),
         cmocka_unit_test(names_are_parsed_and_others_refused),
     };
