@@ -97,6 +97,12 @@ static bool is_better(const struct balance *balance, const struct balance_candid
     return order < 0 || (order == 0 && candidate->turn > best->turn);
 }
 
+static int64_t within_credit(int64_t turn, int64_t weight)
+{
+    int64_t most = BALANCE_CREDIT * weight;
+    return turn > most ? most : turn < -most ? -most : turn;
+}
+
 static size_t by_turn(const struct balance *balance, struct balance_candidate *candidates,
                       size_t count)
 {
@@ -107,9 +113,7 @@ static size_t by_turn(const struct balance *balance, struct balance_candidate *c
         if (candidate->weight == 0) {
             continue;
         }
-        int64_t most = (int64_t)BALANCE_CREDIT * candidate->weight;
-        candidate->turn += candidate->weight;
-        candidate->turn = candidate->turn < most ? candidate->turn : most;
+        candidate->turn = within_credit(candidate->turn + candidate->weight, candidate->weight);
         sum += candidate->weight;
         if (candidate->busy) {
             continue;
@@ -119,7 +123,7 @@ static size_t by_turn(const struct balance *balance, struct balance_candidate *c
         }
     }
     if (best != BALANCE_NONE) {
-        candidates[best].turn -= sum;
+        candidates[best].turn = within_credit(candidates[best].turn - sum, sum);
     }
     return best;
 }
