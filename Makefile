@@ -24,7 +24,7 @@ test-newest: ## the integration tests against dockerd 29
 	@tools/with-dockerd-newest.sh ctest --test-dir build/release -L '^(integration|newest)$$' --output-on-failure
 
 bench: ## the measurements of tests/bench
-	@tools/install-deps.sh build test
+	@tools/install-deps.sh build test bench
 	@tools/build.sh release
 	@BIN=$(CURDIR)/build/release/bin SOURCE_DIR=$(CURDIR) tools/with-dockerd.sh tests/bench/run.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install-deps.sh GROUP...: installs what is missing of the groups build, test, lint, fuzz (default: these four), dockerd, image.
+# install-deps.sh GROUP...: installs what is missing of the groups build, test, lint, fuzz (default: these four), bench, dockerd, image.
 # Does nothing, and needs neither root nor apt, when everything is there.
 set -euo pipefail
 
@@ -39,6 +39,7 @@ test  file:/usr/lib/postgresql/*/bin/postgres postgresql
 test  cmd:redis-cli          redis-tools
 test  cmd:kcat               kcat
 test  cmd:ip                 iproute2
+bench cmd:haproxy            haproxy
 dockerd cmd:dockerd          docker.io
 fuzz  cmd:clang              clang
 fuzz  file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev

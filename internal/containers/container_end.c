@@ -1,5 +1,5 @@
 /* Resetting, removing, and the last words of one that failed. */
-#include "containers/container_private.h"
+#include "containers/container_steps.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * removed, the image is there or pulled, the network is made. Then each container: ports of the host are
  * picked, for the command may name them; create, start, wait until it is ready.
  */
-#include "containers/container_private.h"
+#include "containers/container_steps.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -12,7 +12,7 @@
  * The pool (struct pool) knows who has what, who waits, and when making may be tried again. Threads touch
  * only it and the queues under the lock; everything that speaks to the daemon is done by the loop.
  */
-#include "containers/container_private.h"
+#include "containers/container_steps.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -6,16 +6,15 @@
 
 #include "base/list.h"
 #include "containers/container_pool.h"
+#include "containers/container_ready.h"
+#include "containers/container_talk.h"
 #include "containers/owner.h"
 #include "containers/reaper.h"
 #include "docker/docker_events.h"
 #include "docker/docker_lifecycle.h"
-#include "docker/docker_logs.h"
 #include "loop/task.h"
 #include "loop/timer.h"
-#include "net/dial.h"
 #include "pools/pool_make.h"
-#include "process/frames.h"
 
 #define CONTAINER_NAME_SIZE 80
 
@@ -27,37 +26,6 @@ enum container_step {
     CONTAINER_FAILED, /* its last lines are read */
     CONTAINER_REMOVING,
     CONTAINER_GONE
-};
-
-struct pooled_container;
-
-/* One connection to a port: something is sent and its answer awaited, or it is seen to stay open. */
-struct container_talk {
-    struct dial dial;
-    struct address_list addresses;
-    struct conn conn;
-    struct loop_fd source;
-    struct loop_timer timer; /* its end; of silence: how long it is watched */
-    const struct preset_talk *what;
-    struct buf answer;
-    size_t sent;
-    void (*on_done)(struct container_talk *talk, int rc, const char *text);
-};
-
-/* Looks again and again whether a container is ready. */
-struct container_readiness {
-    struct loop_timer look_timer, deadline_timer;
-    struct container_talk talk;
-    struct http_target *target;
-    struct http_call *call;
-    struct docker_logs *logs;
-    struct frames frames;
-    unsigned looks;
-    bool active;    /* on_done is to come */
-    bool under_way; /* an exec, which can't be called off */
-    int64_t timeout_ns;
-    struct error trouble; /* what the last look saw */
-    void (*on_done)(struct pooled_container *container, int rc, const char *text);
 };
 
 struct pooled_container {
@@ -138,46 +106,3 @@ int container_pool_call(struct container_pool *pool, int rc) __attribute__((warn
 void container_pool_call_over(struct container_pool *pool);
 /* Frees a pool that was destroyed, when its last call has come back. */
 void container_pool_release(struct container_pool *pool);
-
-/* ---- container_watch.c ---- */
-/* Looks at idle ones now and then. */
-void container_watch_start(struct container_pool *pool);
-/* The daemon has answered: follows its events from now on. */
-void container_watch_begin(struct container_pool *pool);
-void container_watch_stop(struct container_pool *pool);
-
-/* ---- container_make.c ---- */
-/* Daemon, left-overs of others, image, network; then a container for the reservation. */
-void container_prepare(struct container_pool *pool, struct pool_lease lease);
-void container_make(struct container_pool *pool, struct pool_lease lease);
-/* It ended while it was made. */
-void container_make_died(struct pooled_container *container);
-
-/* ---- container_talk.c ---- */
-void container_talk_init(struct container_talk *talk, struct loop *loop,
-                         void (*on_done)(struct container_talk *talk, int rc, const char *text));
-/* on_done comes exactly once, perhaps from within the call. */
-void container_talk_start(struct container_talk *talk, const struct container *container,
-                          const struct preset_talk *what);
-/* on_done will not come. */
-void container_talk_stop(struct container_talk *talk);
-
-/* ---- container_ready.c ---- */
-void container_ready_init(struct pooled_container *container);
-/* on_done comes exactly once, from the loop; rc other than 0 with what was seen last. */
-void container_ready_start(struct pooled_container *container, int64_t timeout_ns,
-                           void (*on_done)(struct pooled_container *container, int rc,
-                                           const char *text));
-/* on_done will not come. */
-void container_ready_stop(struct pooled_container *container);
-
-/* ---- container_end.c ---- */
-void container_end_init(struct pooled_container *container);
-void container_reset(struct pooled_container *container);
-/* Removes it, however long that takes. At any step but CREATING. */
-void container_remove(struct pooled_container *container);
-/* Frees it where nothing holds it any more. */
-void container_release(struct pooled_container *container);
-/* Reads its last lines into log_text, then calls on_read. */
-void container_read_logs(struct pooled_container *container,
-                         void (*on_read)(struct pooled_container *container));

@@ -1,5 +1,5 @@
 /* Looks again and again, more and more seldom, until one look is satisfied or the time is over. */
-#include "containers/container_private.h"
+#include "containers/container_steps.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  *
  * When the stream of events breaks off it is opened again, and a list tells who ended meanwhile.
  */
-#include "containers/container_private.h"
+#include "containers/container_steps.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -12,11 +12,17 @@
 #   sink_drain   2,000,000 lines of the spool into Loki and into files
 #   sink_live    20,000 lines/s to Loki
 #   image        size of the image, time until it is healthy
+#   pool         acquire and release, beside queues with a mutex and a condition
+#   relay        pool_server beside HAProxy: connections, requests, bulk
+#   relay_many   1,000 and 5,000 clients at once, as many as descriptors allow, and more
+#   relay_load   reuse, distribution, health checks, memory of pooled connections
+#   failover     a backend is killed under load
+#   containers   24 test cases with a pool of containers and without
 #
 # Prints a table: figure, measured, reference of the same run, ratio, value wanted. No figure makes
 # it fail; lost lines and programs that do not work do. BIN: folder of the programs.
 # ROUNDS (5), LIVE_ROUNDS (3), SECONDS_LIVE (10), SECONDS_LATENCY (30), SECONDS_SINK (30),
-# SECONDS_IDLE (100) shorten or lengthen it.
+# SECONDS_IDLE (100), RELAY_ROUNDS (15), RELAY_SECONDS (1) shorten or lengthen it.
 # shellcheck disable=SC2119 # agent_start and others without arguments mean none
 BIN=${BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/release/bin}
 # shellcheck source=tests/integration/lib.sh
@@ -25,8 +31,11 @@ BIN=${BIN:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/release/bin
 . "$(dirname "${BASH_SOURCE[0]}")/../integration/sinks.sh"
 # shellcheck source=tests/bench/sink_sections.sh
 . "$(dirname "${BASH_SOURCE[0]}")/sink_sections.sh"
+# shellcheck source=tests/bench/pool_sections.sh
+. "$(dirname "${BASH_SOURCE[0]}")/pool_sections.sh"
 
-ALL_SECTIONS=(backlog live latency spool codec start idle reuse sink_drain sink_live image)
+ALL_SECTIONS=(backlog live latency spool codec start idle reuse sink_drain sink_live image pool relay relay_many
+    relay_load failover containers)
 ROUNDS=${ROUNDS:-5}
 LIVE_ROUNDS=${LIVE_ROUNDS:-3}
 SECONDS_LIVE=${SECONDS_LIVE:-10}
@@ -38,7 +47,7 @@ LINE_BYTES=100
 FRAME_BYTES=140 # header 8, timestamp 31, line 100, newline 1
 RAW_PACE_US=300
 PROGRAMS=(log_capturer loggen oracle fake_dockerd fake_loki bench_raw_reader bench_watch bench_latency
-    bench_spool bench_codec)
+    bench_spool bench_codec bench_pool pool_server pool_bench example_container_pool)
 JSON=''
 SECTION=''
 DOCKERD_PID=''
@@ -571,9 +580,10 @@ parse_arguments() {
             shift
             ;;
         cpu | backlog) section=backlog && [[ " ${SECTIONS[*]} " == *" $section "* ]] || SECTIONS+=(backlog) ;;
-        live | latency | spool | codec | start | idle | reuse | sink_drain | sink_live | image) SECTIONS+=("$1") ;;
+        live | latency | spool | codec | start | idle | reuse | sink_drain | sink_live | image | pool | relay | \
+            relay_many | relay_load | failover | containers) SECTIONS+=("$1") ;;
         *)
-            sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+            sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
             exit 2
             ;;
         esac

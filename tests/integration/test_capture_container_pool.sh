@@ -6,6 +6,7 @@
 . "$(dirname "$0")/pools.sh"
 t_begin capture_container_pool
 redis_image
+# shellcheck disable=SC2119 # its own defaults
 agent_start
 cat >"$T/suite.sh" <<'END'
 for address in $(echo "$CONTAINER_POOL_ADDRESSES" | tr , ' '); do

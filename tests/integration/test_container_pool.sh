@@ -67,6 +67,7 @@ wait_until 10 "port $port is taken" port_is_taken "$port"
 refuses "port $port of the host, for container 0, is taken" --presets "$PRESETS" --preset redis --first-port "$port"
 no_pool_containers || fail "left: $(pool_containers)"
 port=$(t_free_port)
+# shellcheck disable=SC2016 # the command expands it
 assert_eq "$(run_pool --preset redis --size 2 --first-port "$port" -- sh -c 'echo $CONTAINER_POOL_ADDRESSES')" \
     "127.0.0.1:$port,127.0.0.1:$((port + 1))" "addresses from the first port on"
 

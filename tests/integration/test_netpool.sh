@@ -16,6 +16,7 @@ remove_namespaces() {
     ip netns del "$NEAR"
     ip netns del "$FAR"
 }
+# shellcheck disable=SC2154 # status: it is assigned in the trap
 trap 'status=$?; remove_namespaces 2>/dev/null; t_end $status' EXIT
 { ip netns add "$NEAR" && ip netns add "$FAR"; } 2>/dev/null || t_skip "no network namespaces here"
 ip link add near netns "$NEAR" type veth peer name far netns "$FAR"

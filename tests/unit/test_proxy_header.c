@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -16,7 +17,7 @@ static struct address address_of(const char *host, uint16_t port)
 {
     struct hostport hostport = {.port = port};
     struct address address;
-    strcpy(hostport.host, host);
+    (void)snprintf(hostport.host, sizeof(hostport.host), "%s", host);
     assert_int_equal(address_parse(&hostport, &address), 0);
     return address;
 }
