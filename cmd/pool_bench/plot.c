@@ -28,10 +28,10 @@ struct series {
 
 struct strip {
     const char *title;
-    bool logarithmic;
     struct series series[2];
     double least, most; /* of the axis */
     int top;            /* of the strip, in the drawing */
+    bool logarithmic;
 };
 
 static double p50_of(const struct bench_second *second)
@@ -197,10 +197,12 @@ static int put_time(struct buf *out, const struct bench *bench, int y)
 int report_plot(const struct bench *bench, const char *path)
 {
     struct strip strips[] = {
-        {"latency, ms", true, {{"p99", ORANGE, p99_of}, {"p50", BLUE, p50_of}}, 0, 0, 0},
-        {"requests per second", false, {{"requests", BLUE, requests_of}}, 0, 0, 0},
-        {"clients", false, {{"clients", GREEN, clients_of}}, 0, 0, 0},
-        {"errors per second", false, {{"errors", RED, errors_of}}, 0, 0, 0}};
+        {.title = "latency, ms",
+         .series = {{"p99", ORANGE, p99_of}, {"p50", BLUE, p50_of}},
+         .logarithmic = true},
+        {.title = "requests per second", .series = {{"requests", BLUE, requests_of}}},
+        {.title = "clients", .series = {{"clients", GREEN, clients_of}}},
+        {.title = "errors per second", .series = {{"errors", RED, errors_of}}}};
     enum { STRIPS = sizeof(strips) / sizeof(strips[0]) };
     int height = TOP + STRIPS * (STRIP + GAP) + 10;
     struct buf out;

@@ -56,8 +56,10 @@ static void prepare_network(struct container_pool *pool)
         return;
     }
     (void)snprintf(pool->network, sizeof(pool->network), "pool-%s", pool->owner.session);
-    int rc = docker_network_create(pool->docker, pool->network, OWNER_LABEL_SESSION,
-                                   pool->owner.session, handle_network, pool);
+    int rc = docker_network_create(
+        pool->docker, pool->network,
+        &(struct record_label){.key = OWNER_LABEL_SESSION, .value = pool->owner.session},
+        handle_network, pool);
     if (container_pool_call(pool, rc) != 0) {
         finish_preparing(pool, rc, "out of memory");
     }

@@ -100,8 +100,8 @@ int docker_image_pull(struct docker_client *client, const char *image, docker_do
     return rc;
 }
 
-int docker_network_create(struct docker_client *client, const char *name, const char *label_key,
-                          const char *label_value, docker_done_fn on_done, void *data)
+int docker_network_create(struct docker_client *client, const char *name,
+                          const struct record_label *label, docker_done_fn on_done, void *data)
 {
     struct buf body;
     struct json_writer writer;
@@ -111,7 +111,7 @@ int docker_network_create(struct docker_client *client, const char *name, const 
     json_put_string(&writer, "Name", name);
     json_put_bool(&writer, "CheckDuplicate", true);
     json_open(&writer, "Labels", '{');
-    json_put_string(&writer, label_key, label_value);
+    json_put_string(&writer, label->key, label->value);
     json_close(&writer, '}');
     json_close(&writer, '}');
     int rc = writer.rc != 0 || buf_terminated(&body) == NULL

@@ -1,6 +1,7 @@
 /* Images and networks, as far as pools of containers need them. Loop thread only. */
 #pragma once
 
+#include "base/record.h"
 #include "docker/docker_client.h"
 
 /* Whether the daemon has it: DOCKER_OK or DOCKER_NOT_FOUND. */
@@ -12,8 +13,8 @@ int docker_image_pull(struct docker_client *client, const char *image, docker_do
                       void *data) __attribute__((warn_unused_result));
 
 /* A bridge of this name with one label. DOCKER_CONFLICT: there is one of this name. */
-int docker_network_create(struct docker_client *client, const char *name, const char *label_key,
-                          const char *label_value, docker_done_fn on_done, void *data)
+int docker_network_create(struct docker_client *client, const char *name,
+                          const struct record_label *label, docker_done_fn on_done, void *data)
     __attribute__((warn_unused_result));
 int docker_network_remove(struct docker_client *client, const char *name, docker_done_fn on_done,
                           void *data) __attribute__((warn_unused_result));

@@ -199,7 +199,8 @@ int docker_create(struct docker_client *client, const struct docker_spec *spec,
         rc = buf_append_str(&rest, "?name=");
         rc = rc != 0 ? rc : docker_call_append_encoded(&rest, spec->name);
     }
-    if (rc == 0 && buf_terminated(&rest) != NULL) {
+    rc = rc == 0 && buf_terminated(&rest) == NULL ? -ENOMEM : rc;
+    if (rc == 0) {
         *creation = (struct creation){on_created, data};
         rc = docker_call_start(client, &(struct docker_call){.method = "POST",
                                                              .rest = rest.data,

@@ -11,10 +11,10 @@
 
 /* A port of the container on a port of the host. */
 struct docker_port {
-    uint16_t container_port;
     const char *protocol; /* "tcp" or "udp" */
     const char *host_ip;  /* "127.0.0.1" */
-    uint16_t host_port;   /* creating: 0 lets the daemon choose */
+    uint16_t container_port;
+    uint16_t host_port; /* creating: 0 lets the daemon choose */
 };
 
 struct docker_spec {

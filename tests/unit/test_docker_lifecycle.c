@@ -223,7 +223,7 @@ static void asked(const char *expected)
 static const char *const command[] = {"serve", "--all", NULL};
 static const char *const environment[] = {"A=b", NULL};
 static const struct record_label label = {.key = "who", .value = "me"};
-static const struct docker_port port = {80, "tcp", "127.0.0.1", 49153};
+static const struct docker_port port = {"tcp", "127.0.0.1", 80, 49153};
 static const struct docker_spec spec = {.name = "a b",
                                         .image = "some/image:1",
                                         .command = command,
@@ -329,7 +329,9 @@ static void each_step_of_a_life_has_its_call(void **state)
     assert_int_equal(docker_image_pull(f.client, "a/b:1", handle_done, NULL), 0);
     until_done();
     assert_int_equal(f.verdict, DOCKER_OK);
-    assert_int_equal(docker_network_create(f.client, "n", "k", "v", handle_done, NULL), 0);
+    assert_int_equal(
+        docker_network_create(f.client, "n", &(struct record_label){"k", "v"}, handle_done, NULL),
+        0);
     until_done();
     assert_int_equal(f.verdict, DOCKER_OK);
     assert_int_equal(docker_network_remove(f.client, "n", handle_done, NULL), 0);

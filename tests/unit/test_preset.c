@@ -211,11 +211,8 @@ static enum owner_state look_at_changed(const char *text, int part, const char *
     (void)snprintf(copy, sizeof(copy), "%s", text);
     char *at = copy;
     for (int i = 0; i < 5; i++) {
-        parts[i] = at;
-        at = strchr(at, '/');
-        if (at != NULL) {
-            *at++ = '\0';
-        }
+        parts[i] = strsep(&at, "/");
+        assert_non_null(parts[i]);
     }
     parts[part] = value;
     (void)snprintf(changed, sizeof(changed), "%s/%s/%s/%s/%s", parts[0], parts[1], parts[2],
