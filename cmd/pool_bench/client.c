@@ -250,9 +250,16 @@ static void connected(struct client *client)
     exchange(client);
 }
 
+/* It was ended, or says what nobody asked for. */
+static bool is_over(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
 static void handle_ready(struct loop_fd *source, int events, void *data)
 {
-    (void)events;
     struct client *client = data;
     if (!client->connected) {
         int code = 0;
@@ -265,7 +272,9 @@ static void handle_ready(struct loop_fd *source, int events, void *data)
         }
     } else if (client->waiting) {
         exchange(client);
-    } else { /* nothing was asked */
+    } else if (is_over(
+                   source
+                       ->fd)) { /* nothing was asked; the event of the last answer may come late */
         fail(client, BENCH_ERROR_REFUSED);
     }
 }

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "pools/upstream_claim.h"
 #include "server.h"
 
 /* ---- what there is ---- */
@@ -82,6 +83,7 @@ static int answer_status(const struct httpd_request *request, struct httpd_respo
     json_put_string(&writer, "strategy", server->options.strategy);
     json_put_bool(&writer, "draining", server->draining);
     json_put_int(&writer, "clients", stats.clients);
+    json_put_int(&writer, "waiting", upstream_waiting(server->upstream));
     json_put_int(&writer, "max_clients", relay_max_clients(server->relay));
     json_put_int(&writer, "accepted", (int64_t)stats.accepted);
     json_put_int(&writer, "relayed", (int64_t)stats.relayed);

@@ -12,12 +12,13 @@
 #include "base/buf.h"
 #include "base/str.h"
 
+#define BACKENDS_LIMIT 1000
 #define FILE_LIMIT_BYTES ((size_t)1024 * 1024)
 #define WEIGHT_PREFIX "weight="
 #define BLANKS " \t\r"
 
 struct specs {
-    struct upstream_spec *items;
+    struct upstream_spec *items; /* the texts are parts of the file's */
     size_t count, capacity;
 };
 
@@ -48,6 +49,29 @@ static char *next_word(char **text)
     return size > 0 ? word : NULL;
 }
 
+/* It can be connected to, and is not there yet. */
+static int check_address(const struct hostport *hostport, const struct specs *specs,
+                         struct error *error)
+{
+    struct hostport other;
+    if (specs->count == BACKENDS_LIMIT) {
+        error_set(error, "more than %d backends", BACKENDS_LIMIT);
+        return -E2BIG;
+    }
+    if (hostport->host[0] == '\0' || hostport->port == 0) {
+        error_set(error, "a backend is HOST:PORT, with a port from 1 to 65535");
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < specs->count; i++) {
+        if (hostport_parse(specs->items[i].host_port, &other, NULL) == 0 &&
+            other.port == hostport->port && strcmp(other.host, hostport->host) == 0) {
+            error_set(error, "%s is there twice", specs->items[i].host_port);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
 static int parse_line(char *line, struct specs *specs, struct error *error)
 {
     line[strcspn(line, "#")] = '\0';
@@ -57,6 +81,7 @@ static int parse_line(char *line, struct specs *specs, struct error *error)
         return 0;
     }
     int rc = hostport_parse(spec.host_port, &hostport, error);
+    rc = rc != 0 ? rc : check_address(&hostport, specs, error);
     for (char *word; rc == 0 && (word = next_word(&line)) != NULL;) {
         uint64_t weight = 0;
         if (!str_starts_with(word, WEIGHT_PREFIX) ||
@@ -73,7 +98,6 @@ static int parse_line(char *line, struct specs *specs, struct error *error)
     return rc != 0 ? rc : add_spec(specs, &spec);
 }
 
-/* The texts of the specs are parts of the file's. */
 static int parse(char *text, struct specs *specs, struct error *error)
 {
     int rc = 0;

@@ -42,8 +42,8 @@ static const struct option_row rows[] = {
      "A client without a byte either way for so long is cut; 0: never."},
     {"connect-timeout", OPTION_DURATION, AT(connect_timeout_ns), "5s", NULL, 1000000, 0, NULL,
      false,
-     "To connect to a backend, at most; less where it has been quick: four times its smoothed time "
-     "and deviation, but 250 ms."},
+     "To connect to a backend, at most; less where it has been quick and there is another one: four "
+     "times its smoothed time and deviation, but 250 ms."},
     {"keep-alive", OPTION_DURATION, AT(keep_alive_ns), "60s", NULL, 0, 0, NULL, false,
      "TCP keep-alive of warm backend connections; 0: off."},
     {"health-interval", OPTION_DURATION, AT(health_interval_ns), "5s", NULL, 0, 0, NULL, false,
@@ -62,7 +62,7 @@ static const struct option_row rows[] = {
     {"slow-start", OPTION_DURATION, AT(slow_start_ns), "0", NULL, 0, 0, NULL, false,
      "A backend that came back gets from a tenth to its full share during this time."},
     {"proxy-header", OPTION_BOOL, AT(proxy_header), "false", NULL, 0, 0, NULL, false,
-     "Begin each backend connection with a PROXY protocol header, version 2."},
+     "Begin each backend connection with a PROXY protocol header, version 2, before TLS; health checks too."},
     {"tls-cert", OPTION_TEXT, AT(tls_cert), "", NULL, 0, 0, NULL, false,
      "PEM file: clients speak TLS, and this is the certificate; `self-signed` makes one."},
     {"tls-key", OPTION_TEXT, AT(tls_key), "", NULL, 0, 0, NULL, false,
@@ -124,12 +124,18 @@ int options_check(const struct options *options, struct error *error)
                   "used again can't name each of its clients");
         return -EINVAL;
     }
+    bool tls = strcmp(options->backend_tls, "none") != 0;
+    if (options->proxy_header && tls && options->warm > 0) {
+        error_set(error,
+                  "--proxy-header, --backend-tls and --warm exclude each other: the header comes "
+                  "before TLS, and a connection that is ready has no client yet");
+        return -EINVAL;
+    }
     if (!is_set(options->tls_cert) &&
         (is_set(options->tls_key) || is_set(options->tls_client_ca))) {
         error_set(error, "--tls-key and --tls-client-ca need --tls-cert");
         return -EINVAL;
     }
-    bool tls = strcmp(options->backend_tls, "none") != 0;
     if (!tls && (is_set(options->backend_ca) || is_set(options->backend_cert) ||
                  is_set(options->backend_key))) {
         error_set(error, "--backend-ca, --backend-cert and --backend-key need --backend-tls");

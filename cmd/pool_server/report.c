@@ -1,6 +1,7 @@
 /* Lines for `grep "Pool Metrics"` and `grep "Manager Metrics"`. */
 #include "base/log.h"
 #include "base/timestamp.h"
+#include "pools/upstream_claim.h"
 #include "server.h"
 
 struct totals {
@@ -53,13 +54,13 @@ void report_metrics(struct server *server)
         refused += now.refused[why];
     }
     double middle = (double)(totals.least + totals.most) / 2;
-    log_info("Manager Metrics backends=%zu up=%zu strategy=%s clients=%u accepted=%llu "
+    log_info("Manager Metrics backends=%zu up=%zu strategy=%s clients=%u waiting=%u accepted=%llu "
              "accepted_per_s=%.1f relayed=%llu refused=%llu cut=%llu kept=%llu "
              "mb_per_s=%.2f spliced=%.1f%% spread=%.1f%% failures=%llu",
              totals.backends, totals.up, server->options.strategy, now.clients,
-             (unsigned long long)now.accepted, per_second(now.accepted, before->accepted),
-             (unsigned long long)now.relayed, (unsigned long long)refused,
-             (unsigned long long)now.cut, (unsigned long long)now.kept,
+             upstream_waiting(server->upstream), (unsigned long long)now.accepted,
+             per_second(now.accepted, before->accepted), (unsigned long long)now.relayed,
+             (unsigned long long)refused, (unsigned long long)now.cut, (unsigned long long)now.kept,
              per_second(now.bytes[0] + now.bytes[1], before->bytes[0] + before->bytes[1]) / 1e6,
              share(now.spliced_bytes, now.bytes[0] + now.bytes[1]),
              middle > 0 ? 100 * ((double)totals.most - middle) / middle : 0,

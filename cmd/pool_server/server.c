@@ -179,6 +179,7 @@ static int create_upstream(struct server *server, struct error *error)
                    .expect = options->health_expect[0] != '\0' ? options->health_expect : NULL},
         .ejection = {.failures = (unsigned)options->eject_failures,
                      .first_ns = options->eject_time_ns},
+        .proxy_header = options->proxy_header,
         .stop_fd = -1,
         .on_change = handle_change};
     rc = upstream_create(&upstream, &server->upstream, error);

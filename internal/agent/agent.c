@@ -229,6 +229,8 @@ static int create_httpd(struct agent *agent, struct error *error)
     if (rc == 0) {
         log_info("listening on %s, port %u: /metrics, /readyz, /api/v1/status", listen_on,
                  (unsigned)httpd_port(agent->httpd));
+    } else if (rc == -EADDRINUSE) {
+        error_prefix(error, "is another log_capturer running? --listen takes another port");
     }
     return rc;
 }

@@ -210,7 +210,8 @@ static int control(struct loop_fd *source, int operation, int events)
                    ((events & LOOP_ONE_SHOT) != 0 ? (uint32_t)EPOLLONESHOT : 0U) |
                    ((events & LOOP_EDGE) != 0 ? (uint32_t)EPOLLET : 0U) |
                    ((events & LOOP_HANGUP) != 0 ? (uint32_t)EPOLLRDHUP : 0U) |
-                   ((events & LOOP_EXCLUSIVE) != 0 ? (uint32_t)EPOLLEXCLUSIVE : 0U);
+                   ((events & LOOP_EXCLUSIVE) != 0 ? (uint32_t)EPOLLEXCLUSIVE : 0U) |
+                   ((events & LOOP_URGENT) != 0 ? (uint32_t)EPOLLPRI : 0U);
     event.data.u64 = (uint64_t)loop->slots[source->slot].generation << 32 | source->slot;
     if (epoll_ctl(loop->epoll_fd, operation, source->fd, &event) == 0) {
         return 0;
@@ -504,6 +505,12 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
     }
     if ((event->events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
         events |= slot->source->events & LOOP_HANGUP;
+    }
+    if ((event->events & EPOLLERR) != 0 && (slot->source->events & LOOP_HANGUP) != 0) {
+        events |= LOOP_ERROR;
+    }
+    if ((event->events & EPOLLPRI) != 0) {
+        events |= slot->source->events & LOOP_URGENT;
     }
     slot->source->handle(slot->source, events, slot->source->data);
 }

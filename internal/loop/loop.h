@@ -41,15 +41,17 @@ int64_t loop_now_ns(const struct loop *loop);
 enum {
     LOOP_READ = 1,
     LOOP_WRITE = 2,
-    LOOP_ONE_SHOT = 4,  /* fires once, until loop_fd_modify() */
-    LOOP_EDGE = 8,      /* fires when something became ready, not while it is (EPOLLET) */
-    LOOP_HANGUP = 16,   /* tells the peer's end of writing too (EPOLLRDHUP) */
-    LOOP_EXCLUSIVE = 32 /* of a descriptor that several loops watch, some are woken, not all */
+    LOOP_ONE_SHOT = 4,   /* fires once, until loop_fd_modify() */
+    LOOP_EDGE = 8,       /* fires when something became ready, not while it is (EPOLLET) */
+    LOOP_HANGUP = 16,    /* tells the peer's end of writing too (EPOLLRDHUP) */
+    LOOP_EXCLUSIVE = 32, /* of a descriptor that several loops watch, some are woken, not all */
+    LOOP_URGENT = 64,    /* tells urgent data too (EPOLLPRI) */
+    LOOP_ERROR = 128     /* reported only: the socket failed, as by a reset */
 };
 
 struct loop_fd;
 /* events: LOOP_READ and LOOP_WRITE; an error or hang-up is reported as both. LOOP_HANGUP where it was
- * asked for. */
+ * asked for, and LOOP_ERROR with it; LOOP_URGENT where it was. */
 typedef void (*loop_fd_fn)(struct loop_fd *source, int events, void *data);
 
 struct loop_fd {

@@ -173,6 +173,17 @@ static int listen_unix(const char *path, int backlog, struct error *error)
     return fd;
 }
 
+/* IPv6 and IPv4 in one socket (bindv6only is 0 unless somebody changed it, which is left so). */
+static int listen_everywhere(uint16_t port, int backlog)
+{
+    struct address address = {.size = sizeof(struct sockaddr_in6)};
+    struct sockaddr_in6 *in6 = (void *)&address.storage;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_addr = in6addr_any;
+    in6->sin6_port = htons(port);
+    return listen_on(&address, backlog);
+}
+
 int address_listen(const char *host_port, int backlog, struct error *error)
 {
     if (str_starts_with(host_port, "unix:")) {
@@ -186,7 +197,7 @@ int address_listen(const char *host_port, int backlog, struct error *error)
         error_prefix(error, "can't listen");
         return rc;
     }
-    int fd = -EADDRNOTAVAIL;
+    int fd = hostport.host[0] == '\0' ? listen_everywhere(hostport.port, backlog) : -EADDRNOTAVAIL;
     for (size_t i = 0; fd < 0 && i < list.count; i++) {
         fd = listen_on(&list.items[i], backlog);
     }

@@ -37,12 +37,17 @@ void conn_finish(struct conn *conn)
     *conn = (struct conn){.fd = -1};
 }
 
-void conn_abort(struct conn *conn)
+void conn_abort_when_finished(const struct conn *conn)
 {
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     if (conn->fd >= 0) {
         (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     }
+}
+
+void conn_abort(struct conn *conn)
+{
+    conn_abort_when_finished(conn);
     conn_finish(conn);
 }
 

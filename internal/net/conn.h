@@ -29,6 +29,8 @@ int conn_handshake(struct conn *conn, struct error *error) __attribute__((warn_u
 void conn_finish(struct conn *conn);
 /* The same by RST, so that the peer sees at once that it is over; nothing stays in TIME_WAIT. */
 void conn_abort(struct conn *conn);
+/* What conn_finish() will be then, whoever calls it. */
+void conn_abort_when_finished(const struct conn *conn);
 
 /* Bytes; 0 at the peer's proper end. */
 ssize_t conn_read(struct conn *conn, void *ret_bytes, size_t size)

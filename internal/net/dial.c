@@ -48,11 +48,26 @@ static int connect_result(const struct conn *conn)
     return getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &code, &size) != 0 ? -errno : -code;
 }
 
+/* It fits into the buffer of a new socket. */
+static int send_preface(const struct dial *dial)
+{
+    const struct dial_target *target = &dial->target;
+    if (target->preface_size == 0) {
+        return 0;
+    }
+    ssize_t n = send(dial->conn.fd, target->preface, target->preface_size, MSG_NOSIGNAL);
+    return n < 0 ? -errno : (size_t)n == target->preface_size ? 0 : -EMSGSIZE;
+}
+
 static int begin_tls(struct dial *dial)
 {
-    dial->connected = true;
     const struct dial_target *target = &dial->target;
-    int rc = target->tls == NULL ? 0 : conn_start_tls(&dial->conn, target->tls, target->host);
+    int rc = send_preface(dial);
+    if (rc != 0) {
+        return rc;
+    }
+    dial->connected = true;
+    rc = target->tls == NULL ? 0 : conn_start_tls(&dial->conn, target->tls, target->host);
     return rc != 0 ? rc : conn_handshake(&dial->conn, &dial->error);
 }
 
@@ -210,6 +225,12 @@ int dial_start(struct dial *dial, const struct dial_target *target, struct conn 
         conn_finish(&dial->conn);
     }
     return rc;
+}
+
+bool dial_is_own_fault(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ||
+           rc == -EADDRNOTAVAIL;
 }
 
 const char *dial_error(const struct dial *dial)

@@ -14,6 +14,8 @@ struct dial_target {
     struct tls_context *tls;              /* NULL: plain */
     const char *host;                     /* for the certificate and SNI; borrowed */
     int64_t timeout_ns;                   /* for all of it; 0: none */
+    const void *preface; /* sent as it is before anything else, TLS included; borrowed */
+    size_t preface_size; /* a few hundred bytes at most; 0: none */
     /*
      * In a loop: watches the socket with this source of the caller's, for these events besides, and leaves
      * it so: the caller sets its handler and data when the connection is his, and saves taking it out
@@ -22,6 +24,9 @@ struct dial_target {
     struct loop_fd *source;
     int events;
 };
+
+/* Whether it failed for lack of our own: descriptors, memory, ports. Another target would not help. */
+bool dial_is_own_fault(int rc);
 
 struct dial;
 /* rc 0: conn is the callee's. Else text says what failed, and at which address. */

@@ -99,4 +99,3 @@ bool pool_stands_check(struct pool *pool, const struct pool_lease *lease);
 /* Instead of the options' on_wanted. */
 void pool_set_wanted(struct pool *pool, void (*on_wanted)(void *data), void *data);
 void pool_free(struct pool *pool);
-void pool_report_finish(struct pool *pool);

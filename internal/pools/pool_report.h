@@ -28,6 +28,9 @@ struct pool_stats {
 };
 void pool_report_stats(struct pool *pool, struct pool_stats *ret_stats);
 
+/* The series of pool_register_metrics() end before the pool does. The metrics' thread. */
+void pool_report_finish(struct pool *pool);
+
 /* One lease that is out. */
 struct pool_holding {
     const char *holder; /* as the wish named it, or "unnamed" */

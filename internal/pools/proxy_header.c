@@ -5,11 +5,13 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define PREFIX_SIZE 16
 #define COMMAND_LOCAL 0x20
 #define COMMAND_PROXY 0x21
 #define FAMILY_TCP4 0x11
 #define FAMILY_TCP6 0x21
+
+const uint8_t proxy_header_local[PROXY_HEADER_LOCAL_SIZE] = {
+    0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, COMMAND_LOCAL};
 
 struct endpoint_bytes {
     uint8_t address[16]; /* IPv4 mapped */
@@ -43,8 +45,6 @@ static bool is_v4(const struct endpoint_bytes *bytes)
 size_t proxy_header_write(const struct address *client, const struct address *server,
                           uint8_t ret_header[PROXY_HEADER_SIZE])
 {
-    static const uint8_t signature[12] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d,
-                                          0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
     struct endpoint_bytes from;
     struct endpoint_bytes to;
     bool known = read_address(client, &from) && read_address(server, &to);
@@ -52,17 +52,16 @@ size_t proxy_header_write(const struct address *client, const struct address *se
     size_t skip = v4 ? 12 : 0;
     size_t width = 16 - skip;
     size_t length = known ? 2 * width + 4 : 0;
-    memcpy(ret_header, signature, sizeof(signature));
-    ret_header[12] = known ? COMMAND_PROXY : COMMAND_LOCAL;
-    ret_header[13] = !known ? 0 : v4 ? FAMILY_TCP4 : FAMILY_TCP6;
-    ret_header[14] = 0;
-    ret_header[15] = (uint8_t)length;
+    memcpy(ret_header, proxy_header_local, PROXY_HEADER_LOCAL_SIZE);
     if (known) {
-        uint8_t *at = ret_header + PREFIX_SIZE;
+        uint8_t *at = ret_header + PROXY_HEADER_LOCAL_SIZE;
+        ret_header[12] = COMMAND_PROXY;
+        ret_header[13] = v4 ? FAMILY_TCP4 : FAMILY_TCP6;
+        ret_header[15] = (uint8_t)length;
         memcpy(at, from.address + skip, width);
         memcpy(at + width, to.address + skip, width);
         memcpy(at + 2 * width, from.port, 2);
         memcpy(at + 2 * width + 2, to.port, 2);
     }
-    return PREFIX_SIZE + length;
+    return PROXY_HEADER_LOCAL_SIZE + length;
 }

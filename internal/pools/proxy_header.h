@@ -10,6 +10,10 @@
 #include "net/address.h"
 
 #define PROXY_HEADER_SIZE 52 /* of IPv6, the longest */
+#define PROXY_HEADER_LOCAL_SIZE 16
+
+/* Of a connection of the proxy's own, such as a health check: `LOCAL`. */
+extern const uint8_t proxy_header_local[PROXY_HEADER_LOCAL_SIZE];
 
 /* Of a connection from client to server, as the relay saw it. An IPv4 address within IPv6 is sent as IPv4;
  * other families as `LOCAL`, which has no addresses. Returns the number of bytes. */

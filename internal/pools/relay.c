@@ -38,8 +38,7 @@ static void handle_wake(struct loop_post *post, void *data)
 {
     (void)post;
     struct relay_worker *worker = data;
-    loop_fd_remove(&worker->listener);
-    loop_timer_disarm(&worker->pause_timer);
+    relay_stop_listening(worker);
     if (atomic_load(&worker->relay->stopping)) {
         relay_handle_inbox(&worker->inbox, worker);
         end_sessions(worker);
@@ -86,6 +85,7 @@ static int create_worker(struct relay *relay, struct relay_worker *worker, unsig
     worker->accept_budget = 1;
     list_init(&worker->sessions);
     list_init(&worker->handed);
+    list_init(&worker->placed_list);
     (void)pthread_mutex_init(&worker->inbox_lock, NULL);
     (void)snprintf(name, sizeof(name), "%s/pipes-%u", relay->name, index);
     worker->buffer = malloc(RELAY_BUFFER_BYTES);
@@ -107,6 +107,7 @@ static int create_worker(struct relay *relay, struct relay_worker *worker, unsig
     loop_fd_init(&worker->listener, relay_handle_connections, worker);
     loop_post_add(worker->loop, &worker->wake, handle_wake, worker);
     loop_post_add(worker->loop, &worker->inbox, relay_handle_inbox, worker);
+    loop_post_add(worker->loop, &worker->placed, relay_handle_placed, worker);
     loop_timer_init(worker->loop, &worker->tend_timer, handle_tend, worker);
     loop_timer_init(worker->loop, &worker->pause_timer, relay_handle_pause, worker);
     loop_timer_arm(&worker->tend_timer, TEND_NS);
@@ -131,8 +132,8 @@ static void destroy_worker(struct relay_worker *worker)
 
 const char *relay_refusal_name(enum relay_refusal why)
 {
-    static const char *const names[RELAY_REFUSALS] = {"limit", "no_backend", "queue", "tls",
-                                                      "fault"};
+    static const char *const names[RELAY_REFUSALS] = {"limit", "no_backend", "queue",
+                                                      "tls",   "fault",      "gone"};
     return names[why];
 }
 

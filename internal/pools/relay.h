@@ -39,13 +39,16 @@ struct relay_options {
     int64_t idle_timeout_ns;   /* without a byte either way; 0: never */
     int64_t client_tls_timeout_ns; /* of a client's handshake; 0: 5 s */
     enum relay_reuse reuse;
-    bool proxy_header; /* PROXY protocol v2 to backends; not with RELAY_REUSE_CLEAN */
+    bool
+        proxy_header; /* PROXY protocol v2 to backends, before their TLS; not with RELAY_REUSE_CLEAN, nor
+                        * with connections that are ready where backends speak TLS */
 };
 
 /* -EINVAL with what makes no sense; else why a worker can't be started. */
 int relay_create(const struct relay_options *options, struct relay **ret_relay, struct error *error)
     __attribute__((warn_unused_result));
-/* Accepts no more; who is connected goes on. */
+/* Accepts those who have connected, and no more: the listening socket is shut, so who comes is refused by the
+ * kernel. Who is connected goes on. */
 void relay_drain(struct relay *relay);
 /* Cuts what is left and ends the workers. NULL is ignored. */
 void relay_destroy(struct relay *relay);
@@ -55,9 +58,10 @@ enum relay_refusal {
     RELAY_REFUSED_NO_BACKEND, /* none is up, or none could be reached */
     RELAY_REFUSED_QUEUE,      /* no place came free in time */
     RELAY_REFUSED_TLS,        /* the client's handshake failed */
-    RELAY_REFUSED_FAULT       /* no memory, no descriptor */
+    RELAY_REFUSED_FAULT,      /* no memory, no descriptor */
+    RELAY_REFUSED_GONE        /* it went while it waited for a place */
 };
-#define RELAY_REFUSALS 5
+#define RELAY_REFUSALS 6
 const char *relay_refusal_name(enum relay_refusal why);
 
 struct relay_stats {

@@ -11,6 +11,7 @@
 #include "pools/relay_session.h"
 
 #define ACCEPT_BUDGET 16
+#define LAST_LIMIT 4096 /* of those who connected before it ended: a flood does not keep it */
 #define PASS_ON_SURPLUS 2
 #define ACCEPT_PAUSE_NS (50 * NS_PER_MS) /* when no descriptor is free */
 
@@ -111,23 +112,15 @@ static void take_client(struct relay_worker *worker, int fd, const struct addres
 
 /* ---- listening ---- */
 
-void relay_handle_connections(struct loop_fd *source, int events, void *data)
+/* Up to `most` of those that have connected; how many there were, and errno when there were fewer. */
+static unsigned accept_some(struct relay_worker *worker, unsigned most)
 {
-    (void)events;
-    struct relay_worker *worker = data;
-    unsigned budget = worker->accept_budget;
-    for (unsigned i = 0; i < budget; i++) {
+    for (unsigned i = 0; i < most; i++) {
         struct address peer = {.size = sizeof(peer.storage)};
-        int fd = accept4(source->fd, (struct sockaddr *)&peer.storage, &peer.size,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(worker->relay->options.listen_fd, (struct sockaddr *)&peer.storage,
+                         &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            bool full = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-            if (full) { /* what is left of the backlog waits: there is room again soon */
-                loop_fd_remove(&worker->listener);
-                loop_timer_arm(&worker->pause_timer, ACCEPT_PAUSE_NS);
-            }
-            worker->accept_budget = i > 1 ? i : 1;
-            return;
+            return i;
         }
         relay_count(&worker->counters.accepted, 1);
         if (!reserve_place(worker->relay)) {
@@ -136,7 +129,36 @@ void relay_handle_connections(struct loop_fd *source, int events, void *data)
             take_client(worker, fd, &peer);
         }
     }
-    worker->accept_budget = budget < ACCEPT_BUDGET ? budget * 2 : budget;
+    return most;
+}
+
+void relay_handle_connections(struct loop_fd *source, int events, void *data)
+{
+    (void)source;
+    (void)events;
+    struct relay_worker *worker = data;
+    unsigned budget = worker->accept_budget;
+    unsigned count = accept_some(worker, budget);
+    if (count == budget) {
+        worker->accept_budget = budget < ACCEPT_BUDGET ? budget * 2 : budget;
+        return;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        loop_fd_remove(&worker->listener); /* what is left waits: there is room again soon */
+        loop_timer_arm(&worker->pause_timer, ACCEPT_PAUSE_NS);
+    }
+    worker->accept_budget = count > 1 ? count : 1;
+}
+
+/* Those whom the kernel has connected are served; who comes then is refused, and not left to wait. */
+void relay_stop_listening(struct relay_worker *worker)
+{
+    if (worker->listener.loop != NULL && !atomic_load(&worker->relay->stopping)) {
+        (void)accept_some(worker, LAST_LIMIT);
+    }
+    loop_fd_remove(&worker->listener);
+    loop_timer_disarm(&worker->pause_timer);
+    (void)shutdown(worker->relay->options.listen_fd, SHUT_RD);
 }
 
 int relay_listen(struct relay_worker *worker)

@@ -176,7 +176,8 @@ static ssize_t note_read(struct relay_side *side, ssize_t n, size_t size)
     } else if (n == -EAGAIN) {
         side->readable = false;
         return 0;
-    } else if (n > 0 && (size_t)n < size && !side->hung_up && side->conn.tls == NULL) {
+    } else if (n > 0 && (size_t)n < size && !side->hung_up && !side->urgent &&
+               side->conn.tls == NULL) {
         side->readable = false;
     }
     return n;
@@ -205,13 +206,16 @@ static ssize_t move_spliced(struct relay_session *session, int from)
     struct pipe_pair *pair = flow->pipe.resource;
     ssize_t n = splice(source->conn.fd, NULL, pair->in, NULL, SPLICE_BYTES,
                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    flow->bulk = n >= (ssize_t)BULK_BYTES;
+    if (n == 0) {
+        return 0; /* the end, or an urgent mark: a plain read tells which */
+    }
     /* A pipe holds a number of pieces, so a short splice does not say that the socket is empty. */
     n = note_read(source, n < 0 ? -errno : n, (size_t)(n > 0 ? n : 1));
     if (n > 0) {
         count_moved(session, from, (size_t)n);
         flow->in_pipe = (size_t)n;
     }
-    flow->bulk = n >= (ssize_t)BULK_BYTES;
     int rc = n > 0 ? empty_pipe(session, flow, &session->sides[1 - from]) : 0;
     return rc != 0 && rc != -EAGAIN ? rc : n;
 }
@@ -235,8 +239,8 @@ static int flush(struct relay_session *session, int from)
 static int pass_end_on(struct relay_session *session, int from)
 {
     struct relay_side *to = &session->sides[1 - from];
-    if (to->shut) {
-        return 0;
+    if (to->shut || (from == 0 && relay_session_is_clean(session))) {
+        return 0; /* a connection that goes on is not told of its client's end */
     }
     if (to->ended && session->sides[from].shut && to->conn.tls == NULL) {
         to->shut = true; /* both have ended: it is closed at once, which says the same */
@@ -282,7 +286,10 @@ static int move_flow(struct relay_session *session, int from)
 
 int relay_move(struct relay_session *session)
 {
-    int up = move_flow(session, 0);
-    int down = up < 0 ? 0 : move_flow(session, 1);
-    return up < 0 ? up : down < 0 ? down : up | down;
+    /* The server's first, so that what it says counts before its client's end; but nothing more can be said to
+     * a client that is gone. */
+    int first = session->sides[0].broken ? 0 : 1;
+    int rc = move_flow(session, first);
+    int other = rc < 0 ? 0 : move_flow(session, 1 - first);
+    return rc < 0 ? rc : other < 0 ? other : rc | other;
 }

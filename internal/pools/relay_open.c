@@ -1,17 +1,18 @@
 /*
  * From a client to a server: TLS with the client, a backend by the strategy, a connection of its pool.
  *
- *   accepted -> (securing) -> choose a backend -> idle connection ----------------> begin
- *                                  ^            -> may make one -> dial -> made ---'
- *                                  |            -> full: queue -> granted one -----'
- *                                  `- could not be reached: another one   -> time is over: refused
+ *   accepted -> (securing) -> claim a place -> idle connection ----------------------> begin
+ *                                ^  |   ^    -> may make one -> dial -> made ----------'
+ *                                |  |   |    -> one is being made: wait -> granted one '
+ *                                |  |   `------ could not be reached: another backend
+ *                                |  `-> all are full: wait -> time is over: refused
+ *                                `----- a place came free
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/timestamp.h"
-#include "pools/proxy_header.h"
 #include "pools/relay_session.h"
 
 static const struct pool_wish wish = {.holder = "relay"};
@@ -39,6 +40,22 @@ static void give_up_backend(struct relay_session *session)
     }
 }
 
+static struct upstream *upstream_of(const struct relay_session *session)
+{
+    return session->worker->relay->options.upstream;
+}
+
+static void stop_waiting(struct relay_opening *opening)
+{
+    struct relay_worker *worker = opening->session->worker;
+    upstream_claim_cancel(upstream_of(opening->session), &opening->waiter);
+    if (!list_empty(&opening->placed_link)) {
+        (void)pthread_mutex_lock(&worker->inbox_lock);
+        list_remove(&opening->placed_link);
+        (void)pthread_mutex_unlock(&worker->inbox_lock);
+    }
+}
+
 void relay_opening_destroy(struct relay_opening *opening)
 {
     if (opening == NULL) {
@@ -46,6 +63,7 @@ void relay_opening_destroy(struct relay_opening *opening)
     }
     struct relay_session *session = opening->session;
     bool dialing = opening->dial.active;
+    stop_waiting(opening);
     pool_request_cancel(&opening->request);
     dial_cancel(&opening->dial);
     if (dialing) {
@@ -62,34 +80,35 @@ void relay_opening_destroy(struct relay_opening *opening)
 static void try_another(struct relay_session *session)
 {
     struct relay_opening *opening = session->opening;
-    if (opening->tried_count < RELAY_TRIES) {
+    bool last = opening->tried_count == RELAY_TRIES;
+    if (!last) {
         opening->tried[opening->tried_count++] = session->backend;
     }
     give_up_backend(session);
-    open_server(session);
+    if (last) {
+        relay_refuse(session, RELAY_REFUSED_NO_BACKEND);
+    } else {
+        open_server(session);
+    }
 }
 
 /* ---- a connection ---- */
 
-static size_t make_header(const struct relay_session *session, uint8_t *ret_header)
+static void make_header(struct relay_session *session)
 {
     struct address local = {.size = sizeof(local.storage)};
-    if (!session->worker->relay->options.proxy_header) {
-        return 0;
-    }
+    struct relay_opening *opening = session->opening;
     if (getsockname(session->sides[0].conn.fd, (struct sockaddr *)&local.storage, &local.size) !=
         0) {
         local.storage.ss_family = AF_UNSPEC;
     }
-    return proxy_header_write(&session->opening->peer, &local, ret_header);
+    opening->header_size = proxy_header_write(&opening->peer, &local, opening->header);
 }
 
 static void use_lease(struct relay_session *session, struct pool_lease lease)
 {
-    uint8_t header[PROXY_HEADER_SIZE];
-    size_t size = make_header(session, header);
     session->lease = lease;
-    relay_session_begin(session, header, size);
+    relay_session_begin(session);
 }
 
 static void connected(struct relay_session *session, struct conn conn)
@@ -105,6 +124,7 @@ static void connected(struct relay_session *session, struct conn conn)
         return;
     }
     pool_fill(backend_pool(backend), &lease, made);
+    session->opening->header_size = 0; /* it was sent */
     use_lease(session, lease);
 }
 
@@ -112,9 +132,7 @@ static void dial_failed(struct relay_session *session, int rc, const char *text)
 {
     struct backend *backend = session->backend;
     pool_abandon(backend_pool(backend), session->lease, rc, text);
-    bool ours = rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ||
-                rc == -EADDRNOTAVAIL;
-    if (ours) { /* no fault of the backend's, and another one would not help */
+    if (dial_is_own_fault(rc)) {
         relay_refuse(session, RELAY_REFUSED_FAULT);
         return;
     }
@@ -149,6 +167,8 @@ static void dial_server(struct relay_session *session, struct pool_lease lease)
     struct dial_target target = backend_dial_target(session->backend, opening->addresses);
     target.source = &session->sides[1].source;
     target.events = RELAY_WATCHED;
+    target.preface = opening->header;
+    target.preface_size = opening->header_size;
     int rc = dial_start(&opening->dial, &target, &conn);
     if (rc == 0) {
         connected(session, conn);
@@ -164,9 +184,11 @@ static void handle_granted(struct pool_request *request, int rc, struct pool_lea
 {
     (void)request;
     struct relay_session *session = data;
-    if (rc != 0) {
+    if (rc == -ETIMEDOUT) {
         give_up_backend(session);
-        relay_refuse(session, rc == -ETIMEDOUT ? RELAY_REFUSED_QUEUE : RELAY_REFUSED_NO_BACKEND);
+        relay_refuse(session, RELAY_REFUSED_QUEUE);
+    } else if (rc != 0) {
+        try_another(session);
     } else if (lease.resource != NULL) {
         use_lease(session, lease);
     } else {
@@ -174,33 +196,74 @@ static void handle_granted(struct pool_request *request, int rc, struct pool_lea
     }
 }
 
-/* Where its circuit pauses after failures, the others come first. */
-static void queue(struct relay_session *session)
+static int64_t left_ns(const struct relay_session *session)
+{
+    int64_t left = session->opening->deadline_ns - loop_now_ns(session->worker->loop);
+    return left > 0 ? left : 0;
+}
+
+/* It has a place, but no connection may be made now. Where its circuit pauses after failures, the others
+ * come first; else those that are being made (warm ones) are waited for. */
+static void wait_for_pool(struct relay_session *session)
 {
     struct relay_opening *opening = session->opening;
     struct pool *pool = backend_pool(session->backend);
-    struct backend *other;
     if (pool_retry_delay_ns(pool) > 0 && opening->tried_count < RELAY_TRIES) {
         opening->tried[opening->tried_count] = session->backend;
-        if (upstream_choose(session->worker->relay->options.upstream, opening->tried,
-                            opening->tried_count + 1, &other) == 0) {
-            backend_leave(other); /* there is one; it is chosen again below */
+        if (upstream_has_other(upstream_of(session), opening->tried, opening->tried_count + 1)) {
             try_another(session);
             return;
         }
     }
     struct pool_wish patient = wish;
-    int64_t left = opening->deadline_ns - loop_now_ns(session->worker->loop);
-    patient.timeout_ns = left > 0 ? left : 0;
+    patient.timeout_ns = left_ns(session);
     pool_request_start(&opening->request, pool, session->worker->mailbox, &patient, true);
+}
+
+static void handle_place(struct upstream_waiter *waiter)
+{
+    struct relay_opening *opening = container_of(waiter, struct relay_opening, waiter);
+    struct relay_worker *worker = opening->session->worker;
+    (void)pthread_mutex_lock(&worker->inbox_lock);
+    list_append(&worker->placed_list, &opening->placed_link);
+    loop_post_send(&worker->placed);
+    (void)pthread_mutex_unlock(&worker->inbox_lock);
+}
+
+static struct relay_opening *take_placed(struct relay_worker *worker)
+{
+    struct relay_opening *opening = NULL;
+    (void)pthread_mutex_lock(&worker->inbox_lock);
+    if (!list_empty(&worker->placed_list)) {
+        opening = container_of(worker->placed_list.next, struct relay_opening, placed_link);
+        list_remove(&opening->placed_link);
+    }
+    (void)pthread_mutex_unlock(&worker->inbox_lock);
+    return opening;
+}
+
+void relay_handle_placed(struct loop_post *post, void *data)
+{
+    (void)post;
+    struct relay_opening *opening;
+    while ((opening = take_placed(data)) != NULL) {
+        opening->tried_count = 0; /* time has passed */
+        loop_timer_disarm(&opening->session->timer);
+        open_server(opening->session);
+    }
 }
 
 static void open_server(struct relay_session *session)
 {
     struct relay_opening *opening = session->opening;
     struct pool_lease lease;
-    if (upstream_choose(session->worker->relay->options.upstream, opening->tried,
-                        opening->tried_count, &session->backend) != 0) {
+    int rc = upstream_claim(upstream_of(session), opening->tried, opening->tried_count,
+                            &opening->waiter, &session->backend);
+    if (rc == -EAGAIN) {
+        loop_timer_arm(&session->timer, left_ns(session));
+        return;
+    }
+    if (rc != 0) {
         relay_refuse(session, RELAY_REFUSED_NO_BACKEND);
         return;
     }
@@ -210,16 +273,17 @@ static void open_server(struct relay_session *session)
     } else if (pool_reserve(pool, &wish, &lease) == 0) {
         dial_server(session, lease);
     } else {
-        queue(session);
+        wait_for_pool(session);
     }
 }
 
 /* ---- the client ---- */
 
-static void handle_securing_timeout(struct loop_timer *timer, void *data)
+static void handle_opening_timeout(struct loop_timer *timer, void *data)
 {
     (void)timer;
-    relay_refuse(data, RELAY_REFUSED_TLS);
+    struct relay_session *session = data;
+    relay_refuse(session, session->opening->securing ? RELAY_REFUSED_TLS : RELAY_REFUSED_QUEUE);
 }
 
 static void secure(struct relay_session *session)
@@ -237,14 +301,23 @@ static void secure(struct relay_session *session)
     open_server(session);
 }
 
-/* A client that goes while it waits frees its place. Its bytes stay where they are. */
+static bool waits(const struct relay_opening *opening)
+{
+    return opening->waiter.since_ns != 0 || opening->request.active;
+}
+
+/*
+ * A client that is reset frees its place. So does one that ends while it waits and has sent nothing: it has
+ * most likely given up. One whose backend is being connected to may have nothing to say, and goes on.
+ */
 void relay_opening_handle_client(struct relay_session *session)
 {
     struct relay_side *client = &session->sides[0];
     if (session->opening->securing) {
         secure(session);
-    } else if (client->hung_up && conn_activity(&client->conn) == CONN_OVER) {
-        relay_session_end(session, RELAY_END_CUT);
+    } else if (client->broken || (client->hung_up && waits(session->opening) &&
+                                  conn_activity(&client->conn) == CONN_OVER)) {
+        relay_refuse(session, RELAY_REFUSED_GONE);
     }
 }
 
@@ -264,12 +337,17 @@ static struct relay_session *create_session(struct relay_worker *worker, int fd,
     conn_init(&session->sides[1].conn, -1);
     list_init(&session->link);
     list_init(&session->task.link);
-    loop_timer_init(worker->loop, &session->timer, handle_securing_timeout, session);
+    list_init(&opening->placed_link);
+    opening->waiter.on_place = handle_place;
+    loop_timer_init(worker->loop, &session->timer, handle_opening_timeout, session);
     opening->session = session;
     opening->peer = *peer;
     opening->deadline_ns = loop_now_ns(worker->loop) + worker->relay->options.queue_timeout_ns;
     pool_request_init(&opening->request, worker->loop, handle_granted, session);
     dial_init(&opening->dial, worker->loop, handle_dialed, session);
+    if (worker->relay->options.proxy_header) {
+        make_header(session);
+    }
     return session;
 }
 

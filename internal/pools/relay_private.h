@@ -17,6 +17,7 @@ struct relay_counters {
     _Atomic uint64_t accepted, refused[RELAY_REFUSALS], relayed, cut, kept, bytes[2], spliced;
 };
 
+/* A cache line is one worker's. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct relay_worker {
     _Alignas(64) struct relay_counters counters;
     struct relay *relay;
@@ -31,7 +32,9 @@ struct relay_worker {
     struct loop_post inbox;         /* clients that another worker accepted for this one */
     pthread_mutex_t inbox_lock;
     struct list handed;
-    unsigned accept_budget; /* connections at a time */
+    struct loop_post placed; /* sessions that are to claim their place */
+    struct list placed_list; /* under inbox_lock too */
+    unsigned accept_budget;  /* connections at a time */
     pthread_t thread;
     bool running;
     char *buffer; /* RELAY_BUFFER_BYTES */
@@ -67,3 +70,7 @@ void relay_handle_connections(struct loop_fd *source, int events, void *data);
 void relay_handle_pause(struct loop_timer *timer, void *data);
 void relay_handle_inbox(struct loop_post *post, void *data);
 void relay_refuse_handed(struct relay_worker *worker);
+void relay_stop_listening(struct relay_worker *worker);
+
+/* ---- relay_open.c ---- */
+void relay_handle_placed(struct loop_post *post, void *data);

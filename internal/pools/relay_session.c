@@ -8,25 +8,28 @@
 
 /* ---- ends ---- */
 
-/* The server's connection can serve another client (see RELAY_REUSE_CLEAN). */
-static bool is_clean(const struct relay_session *session)
+bool relay_session_is_clean(const struct relay_session *session)
 {
     const struct relay_side *server = &session->sides[1];
     return session->worker->relay->options.reuse == RELAY_REUSE_CLEAN && session->answered &&
-           session->sides[0].ended && !server->ended && !server->shut && !server->hung_up &&
-           relay_flow_is_empty(&session->flows[0]) && relay_flow_is_empty(&session->flows[1]);
+           session->sides[0].ended && !server->readable && !server->ended && !server->shut &&
+           !server->hung_up && relay_flow_is_empty(&session->flows[0]) &&
+           relay_flow_is_empty(&session->flows[1]);
 }
 
-static void release_server(struct relay_session *session, bool clean)
+static void release_server(struct relay_session *session, enum relay_end end)
 {
     struct relay_side *server = &session->sides[1];
     struct pool *pool = backend_pool(session->backend);
-    if (clean) {
+    if (end == RELAY_END_DONE && relay_session_is_clean(session)) {
         loop_fd_remove(&server->source); /* it stays open */
         ((struct upstream_conn *)session->lease.resource)->used = true;
         relay_count(&session->worker->counters.kept, 1);
         (void)pool_release(pool, session->lease);
     } else {
+        if (end != RELAY_END_DONE) {
+            conn_abort_when_finished(&server->conn);
+        }
         loop_fd_forget(&server->source);
         (void)pool_discard(pool, session->lease);
     }
@@ -43,11 +46,14 @@ void relay_session_end(struct relay_session *session, enum relay_end end)
         if (end == RELAY_END_CUT) {
             relay_count(&worker->counters.cut, 1);
         }
-        release_server(session, end == RELAY_END_DONE && is_clean(session));
+        release_server(session, end);
     }
     relay_flow_finish(session, &session->flows[0]);
     relay_flow_finish(session, &session->flows[1]);
     loop_fd_forget(&session->sides[0].source);
+    if (end != RELAY_END_DONE) { /* who was cut off must not look like one who has finished */
+        conn_abort_when_finished(&session->sides[0].conn);
+    }
     conn_finish(&session->sides[0].conn);
     list_remove(&session->link);
     (void)atomic_fetch_sub(&worker->session_count, 1);
@@ -60,7 +66,7 @@ static bool is_over(const struct relay_session *session)
 {
     const struct relay_side *client = &session->sides[0];
     const struct relay_side *server = &session->sides[1];
-    return (client->shut && server->shut) || is_clean(session);
+    return (client->shut && server->shut) || relay_session_is_clean(session);
 }
 
 /* ---- moving ---- */
@@ -74,16 +80,13 @@ static void note_movement(struct relay_session *session)
 
 static void go_on(struct relay_session *session)
 {
-    if (is_clean(session)) { /* before the server is told that its client has ended */
-        relay_session_end(session, RELAY_END_DONE);
-        return;
-    }
     int rc = relay_move(session);
     note_movement(session);
-    if (rc < 0) {
-        relay_session_end(session, RELAY_END_CUT);
-    } else if (is_over(session)) {
+    bool stuck = rc == 0 && session->sides[0].broken; /* what the client left can't be passed on */
+    if (rc >= 0 && is_over(session)) {
         relay_session_end(session, RELAY_END_DONE);
+    } else if (rc < 0 || stuck) {
+        relay_session_end(session, RELAY_END_CUT);
     } else if (rc > 0) {
         loop_task_schedule(session->worker->loop, &session->task);
     }
@@ -95,6 +98,8 @@ static void note_events(struct relay_side *side, int events)
     side->readable = side->readable || any || (events & LOOP_READ) != 0;
     side->writable = side->writable || any || (events & LOOP_WRITE) != 0;
     side->hung_up = side->hung_up || (events & LOOP_HANGUP) != 0;
+    side->broken = side->broken || (events & LOOP_ERROR) != 0;
+    side->urgent = side->urgent || (events & LOOP_URGENT) != 0;
 }
 
 static void handle_client(struct loop_fd *source, int events, void *data)
@@ -157,27 +162,31 @@ static int watch_server(struct relay_session *session)
     return loop_fd_add(session->worker->loop, &server->source, server->conn.fd, RELAY_WATCHED);
 }
 
-static int queue_header(struct relay_session *session, const void *header, size_t size)
+/* Unless the dial has sent it. */
+static int queue_header(struct relay_session *session)
 {
+    const struct relay_opening *opening = session->opening;
     struct relay_flow *flow = &session->flows[0];
-    if (size > 0) {
-        flow->pending = malloc(size);
+    if (opening->header_size > 0) {
+        flow->pending = malloc(opening->header_size);
         if (flow->pending == NULL) {
             return -ENOMEM;
         }
-        memcpy(flow->pending, header, size);
+        memcpy(flow->pending, opening->header, opening->header_size);
         flow->pending_at = 0;
-        flow->pending_size = size;
+        flow->pending_size = opening->header_size;
     }
     return 0;
 }
 
-void relay_session_begin(struct relay_session *session, const void *header, size_t header_size)
+void relay_session_begin(struct relay_session *session)
 {
     struct relay_worker *worker = session->worker;
     struct relay_side *server = &session->sides[1];
     int64_t idle_ns = worker->relay->options.idle_timeout_ns;
-    int events = session->opening->dial.last_events; /* what came with the connection */
+    bool dialed = server->source.loop != NULL;
+    int events = dialed ? session->opening->dial.last_events : 0; /* what came with it */
+    int rc = queue_header(session);
     relay_opening_destroy(session->opening);
     session->opening = NULL;
     session->answered = true;
@@ -187,7 +196,7 @@ void relay_session_begin(struct relay_session *session, const void *header, size
     relay_count(&worker->counters.relayed, 1);
     loop_timer_disarm(&session->timer);
     loop_task_init(&session->task, handle_turn, session);
-    if (queue_header(session, header, header_size) != 0 || watch_server(session) != 0) {
+    if (rc != 0 || watch_server(session) != 0) {
         relay_session_end(session, RELAY_END_CUT);
         return;
     }

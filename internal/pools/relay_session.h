@@ -1,11 +1,13 @@
 /* One client of a relay and its server; for the relay's own files. Its worker's thread only. */
 #pragma once
 
+#include "pools/proxy_header.h"
 #include "pools/relay_private.h"
+#include "pools/upstream_claim.h"
 #include "pools/upstream_conn.h"
 
 #define RELAY_TRIES 8 /* backends, for one client */
-#define RELAY_WATCHED (LOOP_READ | LOOP_WRITE | LOOP_EDGE | LOOP_HANGUP)
+#define RELAY_WATCHED (LOOP_READ | LOOP_WRITE | LOOP_EDGE | LOOP_HANGUP | LOOP_URGENT)
 
 /* One end of a session. */
 struct relay_side {
@@ -13,6 +15,8 @@ struct relay_side {
     struct conn conn;
     bool readable, writable; /* as the last event or call said */
     bool hung_up;            /* its end of writing came; there may be bytes before it */
+    bool broken;             /* it was reset; there may be bytes before that */
+    bool urgent;             /* urgent data came: reads stop at its mark, and say nothing then */
     bool ended;              /* ... and was read */
     bool shut;               /* our end of writing was sent to it */
 };
@@ -50,8 +54,12 @@ struct relay_opening {
     struct addresses *addresses;
     struct backend *tried[RELAY_TRIES];
     size_t tried_count;
+    struct upstream_waiter waiter; /* for a place */
+    struct list placed_link;       /* in worker->placed_list */
     int64_t begun_ns, deadline_ns;
     struct address peer;
+    uint8_t header[PROXY_HEADER_SIZE];
+    size_t header_size;
     bool securing; /* the client's TLS handshake is under way */
 };
 
@@ -62,8 +70,10 @@ void relay_opening_handle_client(struct relay_session *session);
 void relay_refuse(struct relay_session *session, enum relay_refusal why);
 
 /* ---- relay_session.c: life of a session ---- */
-/* It has its server: bytes move from now on. header: sent first; header_size 0: none. */
-void relay_session_begin(struct relay_session *session, const void *header, size_t header_size);
+/* It has its server: bytes move from now on, the opening's header first. */
+void relay_session_begin(struct relay_session *session);
+/* The server's connection can serve another client (see RELAY_REUSE_CLEAN). */
+bool relay_session_is_clean(const struct relay_session *session);
 int relay_session_watch_client(struct relay_session *session);
 enum relay_end { RELAY_END_DONE, RELAY_END_CUT, RELAY_END_STOPPED };
 void relay_session_end(struct relay_session *session, enum relay_end end);

@@ -1,9 +1,7 @@
 /*
- * The list of backends, the choice among them, and what is done each second: names are looked up again,
+ * The list of backends, and what is done each second: names are looked up again,
  * pools swept, removed backends freed.
  *
- * A choice is made under one lock, for the turns of round robin belong together; it takes a few
- * nanoseconds per backend.
  */
 #include "pools/upstream.h"
 
@@ -15,11 +13,11 @@
 
 #include "base/str.h"
 #include "base/timestamp.h"
+#include "pools/upstream_claim.h"
 #include "pools/upstream_private.h"
 
 #define TEND_NS NS_PER_SECOND
 #define RESOLVE_AGAIN_NS (30 * NS_PER_SECOND)
-#define WEIGHT_SCALE 100U /* so that a slow start has steps */
 #define WEIGHT_LIMIT 1000U
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_SECOND)
 #define EJECT_FIRST_NS NS_PER_SECOND
@@ -116,6 +114,7 @@ static void handle_resolved(int rc, const struct address_list *list, const char 
     if (first) {
         backend->up = true;
         backend->reason[0] = '\0';
+        upstream_wake_locked(upstream, SIZE_MAX);
     } else if (rc != 0 && unknown) {
         (void)str_copy(backend->reason, sizeof(backend->reason), text);
     }
@@ -153,8 +152,11 @@ static int revive(struct upstream *upstream, struct backend *backend, uint32_t w
 {
     (void)pthread_mutex_lock(&upstream->lock);
     bool was_draining = backend->draining;
-    backend->draining = false;
-    backend->weight = weight;
+    if (was_draining) {
+        backend->draining = false;
+        backend->weight = weight;
+        upstream_wake_locked(upstream, SIZE_MAX);
+    }
     (void)pthread_mutex_unlock(&upstream->lock);
     if (!was_draining) {
         error_set(error, "%s is there already", backend->name);
@@ -197,6 +199,7 @@ int upstream_add(struct upstream *upstream, const char *host_port, uint32_t weig
     }
     (void)pthread_mutex_lock(&upstream->lock);
     rc = append(upstream, backend);
+    upstream_wake_locked(upstream, SIZE_MAX);
     (void)pthread_mutex_unlock(&upstream->lock);
     if (rc != 0) {
         error_set(error, "out of memory");
@@ -217,6 +220,7 @@ int upstream_drain(struct upstream *upstream, const char *host_port, struct erro
         (void)pthread_mutex_lock(&upstream->lock);
         bool changes = !backend->draining;
         backend->draining = true;
+        upstream_wake_locked(upstream, SIZE_MAX); /* they learn that none is left, if so */
         (void)pthread_mutex_unlock(&upstream->lock);
         if (changes) {
             backend_tell(backend, "draining: no new connections, %u in use",
@@ -256,6 +260,7 @@ int upstream_remove(struct upstream *upstream, const char *host_port, struct err
         take_out_locked(upstream, backend);
         (void)pthread_mutex_unlock(&upstream->lock);
         backend_health_stop(backend);
+        backend_finish_metrics(backend);
         (void)pool_flush(backend->pool);
         list_append(&upstream->leaving, &backend->link);
         reap(upstream);
@@ -308,8 +313,15 @@ static int check_specs(const struct upstream_spec *specs, size_t count, struct e
 static int apply_spec(struct upstream *upstream, const struct upstream_spec *spec,
                       struct error *error)
 {
+    struct backend *backend;
     int rc = upstream_add(upstream, spec->host_port, spec->weight, error);
-    return rc == -EEXIST ? 0 : rc; /* it has its weight then */
+    if (rc == -EEXIST && find(upstream, spec->host_port, &backend, error) == 0) {
+        (void)pthread_mutex_lock(&upstream->lock);
+        backend->weight = spec->weight;
+        (void)pthread_mutex_unlock(&upstream->lock);
+        rc = 0;
+    }
+    return rc;
 }
 
 int upstream_set(struct upstream *upstream, const struct upstream_spec *specs, size_t count,
@@ -326,137 +338,6 @@ int upstream_set(struct upstream *upstream, const struct upstream_spec *specs, s
         }
     }
     return rc;
-}
-
-/* ---- choosing ---- */
-
-/* What a backend may be chosen for; each also where no better one is left. */
-enum fitness { UNFIT, EJECTED, FULL, FIT };
-
-static enum fitness fitness_locked(const struct backend *backend, int64_t now_ns)
-{
-    if (!backend->up || backend->draining) {
-        return UNFIT;
-    }
-    if (backend_is_ejected_locked(backend, now_ns)) {
-        return EJECTED;
-    }
-    return atomic_load(&backend->active) >= backend->upstream->options.connections ? FULL : FIT;
-}
-
-/* The weight, less while it starts slowly. */
-static uint32_t present_weight_locked(const struct backend *backend, int64_t now_ns)
-{
-    uint32_t full = backend->weight * WEIGHT_SCALE;
-    int64_t slow_ns = backend->upstream->options.slow_start_ns;
-    int64_t up_ns = now_ns - backend->up_since_ns;
-    if (slow_ns <= 0 || backend->up_since_ns == 0 || up_ns >= slow_ns) {
-        return full;
-    }
-    uint64_t part = (uint64_t)full * (uint64_t)up_ns / (uint64_t)slow_ns;
-    return part > full / 10 ? (uint32_t)part : full / 10;
-}
-
-static bool is_among(const struct backend *backend, struct backend *const *tried, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (tried[i] == backend) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The weights of those that are as fit as the fittest; false when there is none. */
-static bool prepare_locked(struct upstream *upstream, struct backend *const *tried,
-                           size_t tried_count)
-{
-    int64_t now = loop_now_ns(upstream->options.loop);
-    enum fitness best = UNFIT;
-    for (size_t i = 0; i < upstream->count; i++) {
-        struct backend *backend = upstream->backends[i];
-        enum fitness fitness = is_among(backend, tried, tried_count) ? UNFIT
-                                                                     : fitness_locked(backend, now);
-        upstream->candidates[i].weight = (uint32_t)fitness;
-        best = fitness > best ? fitness : best;
-    }
-    for (size_t i = 0; best != UNFIT && i < upstream->count; i++) {
-        struct balance_candidate *candidate = &upstream->candidates[i];
-        candidate->load = atomic_load(&upstream->backends[i]->active);
-        candidate->busy = candidate->weight == FULL && best == FIT;
-        candidate->weight = candidate->busy || candidate->weight == (uint32_t)best
-                                ? present_weight_locked(upstream->backends[i], now)
-                                : 0;
-    }
-    return best != UNFIT;
-}
-
-int upstream_choose(struct upstream *upstream, struct backend *const *tried, size_t tried_count,
-                    struct backend **ret_backend)
-{
-    int rc = -EHOSTDOWN;
-    (void)pthread_mutex_lock(&upstream->lock);
-    if (prepare_locked(upstream, tried, tried_count)) {
-        size_t at = balance_choose(&upstream->balance, upstream->candidates, upstream->count);
-        struct backend *backend = upstream->backends[at];
-        (void)atomic_fetch_add(&backend->references, 1);
-        (void)atomic_fetch_add(&backend->active, 1);
-        metric_add(&backend->chosen, 1);
-        *ret_backend = backend;
-        rc = 0;
-    }
-    (void)pthread_mutex_unlock(&upstream->lock);
-    return rc;
-}
-
-/* ---- choosing and connecting, for threads ---- */
-
-#define TRIES 8
-
-static int try_backend(struct backend *backend, int64_t timeout_ns,
-                       struct upstream_lease *ret_lease, struct error *error)
-{
-    struct pool_wish wish = {.holder = "upstream", .timeout_ns = timeout_ns};
-    int rc = pool_acquire(backend->pool, &wish, &ret_lease->lease, error);
-    if (rc == 0) {
-        ret_lease->backend = backend;
-        ret_lease->conn = &((struct upstream_conn *)ret_lease->lease.resource)->conn;
-    }
-    return rc;
-}
-
-int upstream_acquire(struct upstream *upstream, int64_t timeout_ns,
-                     struct upstream_lease *ret_lease, struct error *error)
-{
-    struct backend *tried[TRIES];
-    size_t count = 0;
-    int64_t begun = clock_monotonic_ns(clock_real());
-    int rc = -EHOSTDOWN;
-    error_set(error, "no backend of %s is up", upstream->name);
-    while (count < TRIES && upstream_choose(upstream, tried, count, &tried[count]) == 0) {
-        int64_t left = timeout_ns - (clock_monotonic_ns(clock_real()) - begun);
-        rc = try_backend(tried[count], left > 0 ? left : 0, ret_lease, error);
-        if (rc == 0 || rc == -ECANCELED) {
-            break;
-        }
-        count++;
-    }
-    for (size_t i = 0; i < count; i++) { /* the last is kept where it was had */
-        backend_leave(tried[i]);
-    }
-    if (rc == -ECANCELED) {
-        backend_leave(tried[count]);
-    }
-    return rc;
-}
-
-void upstream_release(const struct upstream_lease *lease, bool broken)
-{
-    struct upstream_conn *conn = lease->lease.resource;
-    conn->used = true;
-    (void)(broken ? pool_discard(lease->backend->pool, lease->lease)
-                  : pool_release(lease->backend->pool, lease->lease));
-    backend_leave(lease->backend);
 }
 
 /* ---- status ---- */
@@ -510,6 +391,7 @@ static void handle_tend(struct loop_timer *timer, void *data)
         resolve(upstream->backends[i]);
     }
     upstream_warm(upstream);
+    upstream_wake(upstream); /* ejections end, pauses of circuits too */
     reap(upstream);
     loop_timer_arm(timer, TEND_NS);
 }
@@ -539,6 +421,39 @@ static void handle_post(struct loop_post *post, void *data)
     }
     upstream_warm(upstream);
     reap(upstream);
+}
+
+static int64_t read_waiting(void *data)
+{
+    return upstream_waiting(data);
+}
+
+static int register_metrics(struct upstream *upstream)
+{
+    struct buf labels;
+    buf_init(&labels, 0);
+    int rc = metrics_append_label(&labels, "upstream", upstream->name);
+    const char *text = buf_terminated(&labels);
+    rc = rc != 0 || text == NULL
+             ? -ENOMEM
+             : metrics_add(
+                   upstream->options.metrics, &upstream->waiting_now,
+                   &(struct metric_desc){.type = METRIC_GAUGE,
+                                         .name = "log_capturer_upstream_waiting",
+                                         .help = "Clients that wait for a place at any backend.",
+                                         .labels = text,
+                                         .read = read_waiting,
+                                         .data = upstream});
+    rc = rc != 0 ? rc
+                 : metrics_add_histogram(
+                       upstream->options.metrics, &upstream->wait_seconds,
+                       &(struct metric_desc){.name = "log_capturer_upstream_wait_seconds",
+                                             .help = "Time that clients waited for their place.",
+                                             .labels = text,
+                                             .scale = 1e-9},
+                       16000);
+    buf_finish(&labels);
+    return rc;
 }
 
 static void apply_defaults(struct upstream_options *options)
@@ -573,12 +488,19 @@ int upstream_create(const struct upstream_options *options, struct upstream **re
     apply_defaults(&upstream->options);
     list_init(&upstream->warming);
     list_init(&upstream->leaving);
+    list_init(&upstream->waiters);
     (void)pthread_mutex_init(&upstream->lock, NULL);
     (void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
     balance_init(&upstream->balance, options->strategy, seed);
     loop_timer_init(options->loop, &upstream->tend_timer, handle_tend, upstream);
     loop_post_add(options->loop, &upstream->post, handle_post, upstream);
     loop_timer_arm(&upstream->tend_timer, TEND_NS);
+    int rc = options->metrics != NULL ? register_metrics(upstream) : 0;
+    if (rc != 0) {
+        error_set(error, "out of memory");
+        upstream_destroy(upstream);
+        return rc;
+    }
     *ret_upstream = upstream;
     return 0;
 }
@@ -600,6 +522,8 @@ void upstream_destroy(struct upstream *upstream)
     for (size_t i = 0; i < upstream->count; i++) {
         backend_destroy(upstream->backends[i]);
     }
+    metric_finish(&upstream->waiting_now);
+    metric_finish(&upstream->wait_seconds.base);
     (void)pthread_mutex_destroy(&upstream->lock);
     free(upstream->backends);
     free(upstream->candidates);

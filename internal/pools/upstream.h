@@ -50,6 +50,7 @@ struct upstream_options {
     int64_t keep_alive_ns;      /* TCP keep-alive; 0: off */
     int64_t connect_timeout_ns; /* at most; it adapts to what a backend takes; 0: 5 s */
     int64_t slow_start_ns;      /* from a tenth to the full share; 0: at once */
+    bool proxy_header;          /* checks begin with a PROXY header of their own (`LOCAL`) */
     struct upstream_health health;
     struct upstream_ejection ejection;
     int stop_fd; /* readable: blocking dials end; -1: none */

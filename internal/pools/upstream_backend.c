@@ -118,7 +118,9 @@ struct dial_target backend_dial_target(struct backend *backend, const struct add
     struct upstream *upstream = backend->upstream;
     int64_t timeout = upstream->options.connect_timeout_ns;
     (void)pthread_mutex_lock(&upstream->lock);
-    if (backend->smooth_ns > 0) {
+    /* Where there is no other, one lost packet (which comes again after a second, RFC 6298 section 2.1) is no
+     * reason to give up. */
+    if (backend->smooth_ns > 0 && upstream_has_alternative_locked(upstream, backend)) {
         int64_t usual = (int64_t)(4 * (backend->smooth_ns + 4 * backend->deviation_ns));
         usual = usual > CONNECT_FLOOR_NS ? usual : CONNECT_FLOOR_NS;
         timeout = usual < timeout ? usual : timeout;
@@ -211,10 +213,11 @@ void backend_report_failure(struct backend *backend, const char *text)
 void backend_leave(struct backend *backend)
 {
     struct upstream *upstream = backend->upstream;
-    (void)atomic_fetch_sub(&backend->active, 1);
     (void)pthread_mutex_lock(&upstream->lock);
+    (void)atomic_fetch_sub(&backend->active, 1);
     bool removed = backend->removed;
     (void)atomic_fetch_sub(&backend->references, 1);
+    upstream_wake_locked(upstream, 1);
     if (removed) { /* the loop frees it; so this is the last touch */
         loop_post_send(&upstream->post);
     }
@@ -319,7 +322,7 @@ static int register_metrics(struct backend *backend)
     return rc;
 }
 
-static void finish_metrics(struct backend *backend)
+void backend_finish_metrics(struct backend *backend)
 {
     struct metric *const all[] = {&backend->chosen,
                                   &backend->failures,
@@ -332,6 +335,9 @@ static void finish_metrics(struct backend *backend)
                                   &backend->check_seconds.base};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         metric_finish(all[i]);
+    }
+    if (backend->pool != NULL) {
+        pool_report_finish(backend->pool);
     }
 }
 
@@ -357,7 +363,7 @@ static int create_pool(struct backend *backend, struct error *error)
                                 .check_idle_ns = CHECK_IDLE_NS,
                                 .retry_first_ns = DIAL_RETRY_FIRST_NS,
                                 .retry_limit_ns = DIAL_RETRY_LIMIT_NS,
-                                .patient = true,
+                                .break_after = 1,
                                 .on_wanted = handle_wanted};
     return pool_create(&pool, &backend->pool, error);
 }
@@ -400,7 +406,7 @@ void backend_destroy(struct backend *backend)
 {
     backend_health_stop(backend);
     resolver_cancel(backend->query);
-    finish_metrics(backend);
+    backend_finish_metrics(backend);
     pool_destroy(backend->pool);
     addresses_unref(backend->addresses);
     free(backend);

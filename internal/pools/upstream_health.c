@@ -14,7 +14,10 @@
 
 #include "base/backoff.h"
 #include "base/timestamp.h"
+#include "pools/proxy_header.h"
 #include "pools/upstream_private.h"
+
+#define UNEXPECTED "the answer to the health check is not the expected one"
 
 static const struct upstream_health *settings(const struct backend *backend)
 {
@@ -44,6 +47,9 @@ static void set_up(struct backend *backend, bool up, const char *text)
     backend->up = up;
     if (changes && up) {
         backend->up_since_ns = loop_now_ns(upstream->options.loop);
+    }
+    if (changes) {
+        upstream_wake_locked(upstream, SIZE_MAX);
     }
     if (up) { /* what is seen to be well is no longer ejected */
         backend->ejected_until_ns = 0;
@@ -97,7 +103,9 @@ static void end_check(struct backend *backend, int rc, const char *text)
     conn_abort(&health->conn); /* a check leaves nothing in TIME_WAIT */
     addresses_unref(health->addresses);
     health->addresses = NULL;
-    judge(backend, rc, text);
+    if (!dial_is_own_fault(rc)) {
+        judge(backend, rc, text);
+    }
     loop_timer_arm(&health->timer, pause_of(backend, backend->up));
 }
 
@@ -149,9 +157,7 @@ static void go_on(struct backend *backend)
             return;
         }
     }
-    end_check(backend, rc,
-              rc == -EBADMSG ? "the answer to the health check is not the expected one"
-                             : strerror(-rc));
+    end_check(backend, rc, rc == -EBADMSG ? UNEXPECTED : strerror(-rc));
 }
 
 static void handle_ready(struct loop_fd *source, int events, void *data)
@@ -194,7 +200,10 @@ static void check(struct backend *backend)
     health->begun_ns = loop_now_ns(backend->upstream->options.loop);
     health->sent = health->answered = 0;
     loop_timer_arm(&health->timer, settings(backend)->timeout_ns);
-    struct dial_target target = {.addresses = &health->addresses->list,
+    bool proxy = backend->upstream->options.proxy_header;
+    struct dial_target target = {.preface = proxy_header_local,
+                                 .preface_size = proxy ? PROXY_HEADER_LOCAL_SIZE : 0,
+                                 .addresses = &health->addresses->list,
                                  .tls = backend->upstream->options.tls,
                                  .host = backend->hostport.host};
     int rc = dial_start(&health->dial, &target, &conn);
@@ -210,7 +219,9 @@ static void handle_timer(struct loop_timer *timer, void *data)
     (void)timer;
     struct backend *backend = data;
     if (backend->health.checking) {
-        end_check(backend, -ETIMEDOUT, "the health check was not answered in time");
+        end_check(backend, -ETIMEDOUT,
+                  backend->health.answered > 0 ? UNEXPECTED
+                                               : "the health check was not answered in time");
     } else {
         check(backend);
     }

@@ -24,6 +24,11 @@ struct upstream {
     struct backend **backends;
     struct balance_candidate *candidates; /* one for each backend, with its turn */
     size_t count;
+    struct list waiters; /* in turn, for a place at any backend */
+    uint32_t waiting;    /* of them */
+    uint32_t promised;   /* woken, and not claimed yet */
+    struct metric waiting_now;
+    struct metric_histogram wait_seconds;
     char name[HOSTPORT_TEXT_SIZE];
 };
 
@@ -73,11 +78,21 @@ struct backend {
 int backend_create(struct upstream *upstream, const struct hostport *hostport, uint32_t weight,
                    struct backend **ret_backend, struct error *error);
 void backend_destroy(struct backend *backend);
+/* Its series end, for another may come that has its name. */
+void backend_finish_metrics(struct backend *backend);
 void backend_set_addresses(struct backend *backend, const struct address_list *list);
 /* For the log. Not under the lock. */
 void backend_tell(const struct backend *backend, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool backend_is_ejected_locked(const struct backend *backend, int64_t now_ns);
+
+/* ---- upstream_choose.c ---- */
+/* Wakes up to `most` of those who wait, as far as places are free; all when no backend is well. */
+void upstream_wake_locked(struct upstream *upstream, size_t most);
+void upstream_wake(struct upstream *upstream);
+/* Whether another one takes connections. */
+bool upstream_has_alternative_locked(const struct upstream *upstream,
+                                     const struct backend *backend);
 
 /* ---- upstream_health.c ---- */
 void backend_health_init(struct backend *backend);

@@ -459,12 +459,6 @@ int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, 
     if (rc == 0) {
         int fd = address_listen(options->listen, CONNECTION_LIMIT, error);
         httpd->port = fd < 0 ? 0 : address_port_of(fd);
-        if (fd == -EADDRINUSE) {
-            error_set(error,
-                      "can't listen on %s: %s; is another log_capturer running? --listen takes "
-                      "another port",
-                      options->listen, strerror(-fd));
-        }
         if (fd >= 0 && str_starts_with(options->listen, "unix:")) {
             (void)str_copy(httpd->unix_path, sizeof(httpd->unix_path), options->listen + 5);
         }
