@@ -15,6 +15,7 @@
 #include "base/timestamp.h"
 #include "pools/pool_report.h"
 #include "pools/upstream.h"
+#include "pools/upstream_claim.h"
 #include "pools/upstream_conn.h"
 
 #define SERVERS 3
@@ -388,6 +389,110 @@ static void a_backend_that_came_back_gets_its_share_slowly(void **state)
     close_world(&world);
 }
 
+/* ---- waiting for a place ---- */
+
+struct client {
+    struct upstream_waiter waiter;
+    struct backend *backend;
+    int woken;
+};
+
+static void note_place(struct upstream_waiter *waiter)
+{
+    container_of(waiter, struct client, waiter)->woken++;
+}
+
+static int claim(struct world *world, struct client *client)
+{
+    client->waiter.on_place = note_place;
+    return upstream_claim(world->upstream, NULL, 0, &client->waiter, &client->backend);
+}
+
+/* All places are taken, and so many more wait. */
+static void fill(struct world *world, struct client *clients, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(claim(world, &clients[i]), i < SERVERS ? 0 : -EAGAIN);
+    }
+}
+
+static void who_waits_longest_gets_the_first_place_anywhere(void **state)
+{
+    (void)state;
+    struct world world;
+    struct client clients[SERVERS + 3] = {0};
+    open_world(&world, &(struct upstream_options){.connections = 1});
+    fill(&world, clients, SERVERS + 3);
+    assert_int_equal(upstream_waiting(world.upstream), 3);
+    for (int i = 0; i < SERVERS; i++) { /* who waits uses nothing */
+        assert_int_equal(status_of(&world, i).active, 1);
+    }
+    struct backend *first = clients[1].backend;
+    backend_leave(first);
+    assert_int_equal(clients[SERVERS].woken, 1);
+    assert_int_equal(clients[SERVERS + 1].woken, 0);
+    struct client newcomer = {.woken = 0};
+    assert_int_equal(claim(&world, &newcomer), -EAGAIN); /* it is promised to another */
+    assert_int_equal(claim(&world, &clients[SERVERS]), 0);
+    assert_ptr_equal(clients[SERVERS].backend, first);
+    backend_leave(clients[0].backend);
+    assert_int_equal(clients[SERVERS + 1].woken, 1);
+    upstream_claim_cancel(world.upstream,
+                          &clients[SERVERS + 1].waiter); /* so the next one has it */
+    assert_int_equal(clients[SERVERS + 2].woken, 1);
+    upstream_claim_cancel(world.upstream, &clients[SERVERS + 2].waiter);
+    assert_int_equal(newcomer.woken, 1);
+    assert_int_equal(claim(&world, &newcomer), 0);
+    assert_int_equal(upstream_waiting(world.upstream), 0);
+    backend_leave(newcomer.backend);
+    backend_leave(clients[SERVERS].backend);
+    for (int i = 2; i < SERVERS; i++) {
+        backend_leave(clients[i].backend);
+    }
+    close_world(&world);
+}
+
+static void a_new_backend_is_for_those_who_wait(void **state)
+{
+    (void)state;
+    struct world world;
+    struct client clients[SERVERS + 2] = {0};
+    open_world(&world, &(struct upstream_options){.connections = 1});
+    assert_int_equal(upstream_drain(world.upstream, world.servers[0].name, NULL), 0);
+    for (int i = 1; i < SERVERS + 2; i++) {
+        assert_int_equal(claim(&world, &clients[i]), i < SERVERS ? 0 : -EAGAIN);
+    }
+    assert_int_equal(upstream_add(world.upstream, world.servers[0].name, 1, NULL), 0);
+    assert_int_equal(clients[SERVERS].woken, 1);
+    assert_int_equal(clients[SERVERS + 1].woken, 0);
+    assert_int_equal(claim(&world, &clients[SERVERS]), 0);
+    upstream_claim_cancel(world.upstream, &clients[SERVERS + 1].waiter);
+    for (int i = 1; i <= SERVERS; i++) {
+        backend_leave(clients[i].backend);
+    }
+    close_world(&world);
+}
+
+static void without_a_backend_nobody_waits(void **state)
+{
+    (void)state;
+    struct world world;
+    struct client clients[SERVERS + 2] = {0};
+    open_world(&world, &(struct upstream_options){.connections = 1});
+    fill(&world, clients, SERVERS + 2);
+    for (int i = 0; i < SERVERS; i++) {
+        assert_int_equal(upstream_drain(world.upstream, world.servers[i].name, NULL), 0);
+    }
+    for (int i = SERVERS; i < SERVERS + 2; i++) {
+        assert_int_equal(clients[i].woken, 1);
+        assert_int_equal(claim(&world, &clients[i]), -EHOSTDOWN);
+    }
+    for (int i = 0; i < SERVERS; i++) {
+        backend_leave(clients[i].backend);
+    }
+    close_world(&world);
+}
+
 /* ---- connections ---- */
 
 static void threads_get_connections_and_reuse_them(void **state)
@@ -513,6 +618,9 @@ int main(void)
         cmocka_unit_test(a_drained_backend_takes_nothing_new),
         cmocka_unit_test(a_removed_backend_goes_with_its_last_user),
         cmocka_unit_test(a_full_backend_is_passed_over),
+        cmocka_unit_test(who_waits_longest_gets_the_first_place_anywhere),
+        cmocka_unit_test(a_new_backend_is_for_those_who_wait),
+        cmocka_unit_test(without_a_backend_nobody_waits),
         cmocka_unit_test(a_backend_that_came_back_gets_its_share_slowly),
         cmocka_unit_test(threads_get_connections_and_reuse_them),
         cmocka_unit_test(a_dead_backend_costs_a_thread_no_error),
