@@ -338,11 +338,53 @@ EOF
     agent_http /metrics -f | promtool check metrics
 }
 
+# 10,000 clients that connect and are gone: at once, in the middle of what they send, or behind an answer.
+aborts() {
+    local fds memory
+    echo_start
+    relay_start --health-interval 0 --max-connections 50 --backend "127.0.0.1:$ECHO"
+    abort_some 2000 # what is allocated once
+    fds=$(agent_fds)
+    memory=$(agent_rss_kb)
+    abort_some 10000
+    wait_until 10 "the relay is quiet" relay_is_quiet
+    wait_until 10 "the descriptors are $fds again" relay_has_fds "$fds"
+    if ! ldd "$BIN/pool_server" | grep -q san; then # their memory is kept for a while
+        assert_ge 512 $(($(agent_rss_kb) - memory)) "most KiB by which 10,000 clients have made it grow"
+    fi
+    assert_ge "$(status accepted)" 12000 "clients accepted"
+}
+
+# abort_some COUNT
+abort_some() {
+    COUNT=$1 py <<'EOF'
+THREADS = 8
+
+
+def run(count):
+    for number in range(count):
+        sock = connect()
+        if number % 4 > 1:
+            sock.sendall(b"?" * (1 if number % 4 == 2 else 100000))
+        if number % 4 == 2:
+            sock.recv(1)
+        sock.close() if number % 3 == 0 else reset(sock)
+
+
+threads = [threading.Thread(target=run, args=(int(os.environ["COUNT"]) // THREADS,)) for _ in range(THREADS)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+until(quiet, "all have left")
+EOF
+}
+
 for name in BACK1 BACK2; do
     export "$name=$(t_free_port)"
 done
 for name in queue_waits waiting_is_not_active queue_takes_any queue_of_dead_backend queue_of_drained_backend \
-    queue_is_left session_timeout max_clients out_of_files out_of_files_is_ours nothing_is_left; do
+    queue_is_left session_timeout max_clients out_of_files out_of_files_is_ours nothing_is_left aborts; do
     check "$name"
 done
 cases_end
