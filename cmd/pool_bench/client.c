@@ -265,8 +265,8 @@ static void handle_ready(struct loop_fd *source, int events, void *data)
         int code = 0;
         socklen_t size = sizeof(code);
         (void)getsockopt(source->fd, SOL_SOCKET, SO_ERROR, &code, &size);
-        if (code != 0) {
-            fail(client, BENCH_ERROR_CONNECT);
+        if (code != 0) { /* reset: it was accepted, and turned away before this event */
+            fail(client, code == ECONNRESET ? BENCH_ERROR_REFUSED : BENCH_ERROR_CONNECT);
         } else if ((events & LOOP_WRITE) != 0) {
             connected(client);
         }
