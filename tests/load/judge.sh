@@ -41,13 +41,13 @@ most() { over "if (\$$1 > most) most = \$$1; n++" 'if (n) print most + 0'; }
 # metric_families FILE: names of what /metrics has.
 metric_families() { awk '/^# TYPE / { print $3 }' "$1"; }
 
-# Those of docs/metrics.md that no checkpoint saw. Not looked for: what only a Loki sink has (label sets), and without a
+# Those of docs/metrics.md that no checkpoint saw. Not looked for: what only a Loki sink has (label sets) or a TCP sink (upstream), and without a
 # sink all of sinks and cursors.
 missing_metrics() {
     grep -oE '^\| `[a-z_0-9]+`' "$HERE/../../docs/metrics.md" | tr -d '|` ' | sort -u >"$T/wanted"
     sort -u "$T/families" >"$T/seen"
-    local exempt='^log_capturer_sink_label_sets'
-    [ "$SINK" = file ] || exempt='^log_capturer_(sink|cursor)_'
+    local exempt='^log_capturer_(sink_label_sets|upstream_)'
+    [ "$SINK" = file ] || exempt='^log_capturer_(sink|cursor|upstream)_'
     comm -23 "$T/wanted" "$T/seen" | grep -vE "$exempt" || true
 }
 
