@@ -2,7 +2,7 @@
 
 install(FILES packaging/log_capturer.service DESTINATION /lib/systemd/system)
 install(FILES packaging/config.yaml DESTINATION /etc/log_capturer)
-install(FILES docs/options.md docs/metrics.md docs/runbooks.md DESTINATION share/doc/log-capturer)
+install(FILES docs/options.md docs/metrics.md docs/pools.md docs/runbooks.md DESTINATION share/doc/log-capturer)
 install(FILES LICENSE DESTINATION share/doc/log-capturer RENAME copyright)
 
 # The program prints its manual pages and completions.

@@ -12,7 +12,7 @@ EXPOSURE_LIMIT=20 # tenths, of `systemd-analyze security`
 tools/deb.sh "$T/deb" >"$T/name"
 deb=$(cat "$T/name")
 dpkg-deb -c "$deb" | awk '{ print $NF }' >"$T/content"
-for file in ./usr/bin/log_capturer ./lib/systemd/system/log_capturer.service ./etc/log_capturer/config.yaml \
+for file in ./usr/bin/log_capturer ./usr/bin/pool_server ./usr/bin/pool_bench ./usr/bin/container_pool ./lib/systemd/system/log_capturer.service ./etc/log_capturer/config.yaml \
     ./usr/share/man/man1/log_capturer.1.gz ./usr/share/man/man5/log_capturer.yaml.5.gz \
     ./usr/share/bash-completion/completions/log_capturer ./usr/share/zsh/vendor-completions/_log_capturer \
     ./usr/share/fish/vendor_completions.d/log_capturer.fish; do
