@@ -40,20 +40,10 @@ struct acquisition {
     struct buf answer; /* hold: what has not been sent */
 };
 
-static int answer_error(struct buf *out, const char *text)
-{
-    struct json_writer writer;
-    json_writer_init(&writer, out);
-    json_open(&writer, NULL, '{');
-    json_put_string(&writer, "error", text);
-    json_close(&writer, '}');
-    return writer.rc != 0 ? writer.rc : buf_append_str(out, "\n");
-}
-
 static int refuse(struct httpd_response *response, unsigned status, const char *text)
 {
     response->status = status;
-    return answer_error(&response->body, text);
+    return httpd_put_error(&response->body, text);
 }
 
 /* ---- the end of an acquisition ---- */
@@ -219,7 +209,7 @@ static void handle_granted(struct pool_request *request, int rc, struct pool_lea
         rc = describe(acquisition, &body);
     } else {
         explain(acquisition, rc, &text);
-        rc = answer_error(&body, text.text);
+        rc = httpd_put_error(&body, text.text);
     }
     httpd_later_answer(&acquisition->later, rc == 0 ? status : 500, &body);
     buf_finish(&body);

@@ -136,13 +136,8 @@ static int take_argument(const char *key, const char *value, void *data)
 
 static int answer_error(struct httpd_response *response, unsigned status, const char *text)
 {
-    struct json_writer writer;
     response->status = status;
-    json_writer_init(&writer, &response->body);
-    json_open(&writer, NULL, '{');
-    json_put_string(&writer, "error", text);
-    json_close(&writer, '}');
-    return writer.rc != 0 ? writer.rc : buf_append_str(&response->body, "\n");
+    return httpd_put_error(&response->body, text);
 }
 
 static unsigned status_of(int rc)

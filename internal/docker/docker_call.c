@@ -92,6 +92,21 @@ int docker_call_append_encoded(struct buf *out, const char *text)
     return rc;
 }
 
+int docker_call_append_label_filter(struct buf *rest, const char *label)
+{
+    struct buf filters;
+    buf_init(&filters, 0);
+    int rc = buf_append_str(&filters, "{\"label\":[");
+    rc = rc != 0 ? rc : json_append_string(&filters, label, strlen(label));
+    rc = rc != 0 ? rc : buf_append_str(&filters, "]}");
+    rc = rc != 0 ? rc : buf_append_str(rest, "filters=");
+    rc = rc != 0 || buf_terminated(&filters) == NULL
+             ? -ENOMEM
+             : docker_call_append_encoded(rest, filters.data);
+    buf_finish(&filters);
+    return rc;
+}
+
 void docker_call_put_texts(struct json_writer *writer, const char *key, const char *const *texts)
 {
     if (texts == NULL) {

@@ -26,5 +26,8 @@ int docker_call_start(struct docker_client *client, const struct docker_call *ca
 /* Appends text as it may stand in an address behind '?' (RFC 3986 section 2.3). */
 int docker_call_append_encoded(struct buf *out, const char *text)
     __attribute__((warn_unused_result));
+/* Appends the argument `filters` for objects that have this label: "key" or "key=value". */
+int docker_call_append_label_filter(struct buf *rest, const char *label)
+    __attribute__((warn_unused_result));
 /* A member that is a list of texts, which ends with NULL; nothing where texts is NULL. */
 void docker_call_put_texts(struct json_writer *writer, const char *key, const char *const *texts);

@@ -222,22 +222,14 @@ int docker_list(struct docker_client *client, docker_list_fn on_list, void *data
 int docker_list_labelled(struct docker_client *client, const char *label, docker_list_fn on_list,
                          void *data)
 {
-    struct buf filters;
     struct buf rest;
-    buf_init(&filters, 0);
     buf_init(&rest, 0);
-    int rc = buf_append_str(&filters, "{\"label\":[");
-    rc = rc != 0 ? rc : json_append_string(&filters, label, strlen(label));
-    rc = rc != 0 ? rc : buf_append_str(&filters, "]}");
-    rc = rc != 0 ? rc : buf_append_str(&rest, "/containers/json?all=1&filters=");
-    rc = rc != 0 || buf_terminated(&filters) == NULL
-             ? -ENOMEM
-             : docker_call_append_encoded(&rest, filters.data);
+    int rc = buf_append_str(&rest, "/containers/json?all=1&");
+    rc = rc != 0 ? rc : docker_call_append_label_filter(&rest, label);
     rc = rc != 0 || buf_terminated(&rest) == NULL
              ? -ENOMEM
              : start(rest.data, LIST_LIMIT_BYTES, handle_list,
                      &(struct request){.client = client, .on_list = on_list, .data = data});
-    buf_finish(&filters);
     buf_finish(&rest);
     return rc;
 }

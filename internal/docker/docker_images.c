@@ -161,21 +161,14 @@ static void handle_networks(const struct docker_outcome *outcome, const struct j
 int docker_network_list(struct docker_client *client, const char *label, docker_names_fn on_names,
                         void *data)
 {
-    struct buf filters;
     struct buf rest;
-    buf_init(&filters, 0);
     buf_init(&rest, 0);
-    int rc = buf_append_str(&filters, "{\"label\":[");
-    rc = rc != 0 ? rc : json_append_string(&filters, label, strlen(label));
-    rc = rc != 0 ? rc : buf_append_str(&filters, "]}");
-    rc = rc != 0 || buf_terminated(&filters) == NULL
+    int rc = buf_append_str(&rest, "/networks?");
+    rc = rc != 0 ? rc : docker_call_append_label_filter(&rest, label);
+    rc = rc != 0 || buf_terminated(&rest) == NULL
              ? -ENOMEM
-             : make_rest(&rest, "/networks?filters=", filters.data, "");
-    rc = rc != 0
-             ? rc
              : start(client, &(struct docker_call){.rest = rest.data, .on_done = handle_networks},
                      &(struct waiter){.on_names = on_names, .data = data});
-    buf_finish(&filters);
     buf_finish(&rest);
     return rc;
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/str.h"
 #include "loop/timer.h"
 #include "net/address.h"
@@ -438,6 +439,16 @@ static int start_daemon(struct httpd *httpd, int listen_fd, struct error *error)
         error_set(error, "the HTTP server can't be watched: %s", strerror(-rc));
     }
     return rc;
+}
+
+int httpd_put_error(struct buf *body, const char *text)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, body);
+    json_open(&writer, NULL, '{');
+    json_put_string(&writer, "error", text);
+    json_close(&writer, '}');
+    return writer.rc != 0 ? writer.rc : buf_append_str(body, "\n");
 }
 
 int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, struct error *error)

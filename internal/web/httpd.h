@@ -86,6 +86,9 @@ void httpd_later_answer(struct httpd_later *later, unsigned status, const struct
 /* The same with an open end. The stream's on_end comes even where it was never begun. */
 void httpd_later_stream(struct httpd_later *later, struct httpd_stream *stream);
 
+/* {"error":text} as the body. */
+int httpd_put_error(struct buf *body, const char *text) __attribute__((warn_unused_result));
+
 /* Fills the response. An error of it (a negative errno) becomes 500. */
 typedef int (*httpd_handle_fn)(const struct httpd_request *request, struct httpd_response *response,
                                void *data);

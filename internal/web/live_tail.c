@@ -429,15 +429,10 @@ static int begin(struct tail *tail)
     return 0;
 }
 
-static int put_error(struct httpd_response *response, unsigned status, const char *text)
+static int answer_error(struct httpd_response *response, unsigned status, const char *text)
 {
-    struct json_writer writer;
     response->status = status;
-    json_writer_init(&writer, &response->body);
-    json_open(&writer, NULL, '{');
-    json_put_string(&writer, "error", text);
-    json_close(&writer, '}');
-    return writer.rc != 0 ? writer.rc : buf_append(&response->body, "\n", 1);
+    return httpd_put_error(&response->body, text);
 }
 
 int live_tail_answer(struct live_tail *live_tail, const struct httpd_request *request,
@@ -446,7 +441,7 @@ int live_tail_answer(struct live_tail *live_tail, const struct httpd_request *re
     struct error error = {""};
     if (live_tail->count >= TAIL_LIMIT) {
         metric_add(&live_tail->refused, 1);
-        return put_error(response, 503, "8 tails are open, and there may not be more");
+        return answer_error(response, 503, "8 tails are open, and there may not be more");
     }
     struct tail *tail = tail_new(live_tail);
     if (tail == NULL) {
@@ -457,7 +452,7 @@ int live_tail_answer(struct live_tail *live_tail, const struct httpd_request *re
     rc = rc != 0 ? rc : spool_matcher_create(&tail->query, &tail->matcher, &error);
     if (rc != 0) {
         tail_free(tail);
-        return rc == -EINVAL ? put_error(response, 400, error.text) : rc;
+        return rc == -EINVAL ? answer_error(response, 400, error.text) : rc;
     }
     struct spool_status status;
     spool_status(live_tail->options.spool, &status);
