@@ -8,61 +8,35 @@
 #include "pools/pool.h"
 
 #define AT(member) offsetof(struct options, member)
+#define ROW(path, type, member, preset, least, most, help)                                         \
+    {                                                                                              \
+        path, type, AT(member), preset, NULL, least, most, NULL, false, help                       \
+    }
 
-#define DOCKER_ROW                                                                                 \
-    {                                                                                              \
-        "docker", OPTION_TEXT, AT(docker), "", NULL, 0, 0, NULL, false,                            \
-            "The daemon, as in unix:///var/run/docker.sock; else DOCKER_HOST, or that socket."     \
-    }
-#define LISTEN_ROW                                                                                 \
-    {                                                                                              \
-        "listen", OPTION_TEXT, AT(listen), "", NULL, 0, 0, NULL, false,                            \
-            "HOST:PORT or unix:/PATH of `container_pool serve`; else container_pool.sock in "      \
-            "XDG_RUNTIME_DIR, or /tmp/container_pool-UID.sock."                                    \
-    }
-#define POOL_ROWS                                                                                   \
-    {"preset",                                                                                      \
-     OPTION_TEXT,                                                                                   \
-     AT(preset),                                                                                    \
-     "",                                                                                            \
-     NULL,                                                                                          \
-     0,                                                                                             \
-     0,                                                                                             \
-     NULL,                                                                                          \
-     false,                                                                                         \
-     "Name of the preset that says what the containers are; `container_pool presets` lists them."}, \
-        {"presets",   OPTION_TEXT,                                                                  \
-         AT(presets), "",                                                                           \
-         NULL,        0,                                                                            \
-         0,           NULL,                                                                         \
-         false,       "YAML file of presets, instead of the built-in ones."},                       \
-        {"size", OPTION_COUNT, AT(size), "6", NULL, 1, 1000, NULL, false, "Containers, at most."},  \
-        {"first-port",   OPTION_COUNT,                                                              \
-         AT(first_port), "0",                                                                       \
-         NULL,           0,                                                                         \
-         65535,          NULL,                                                                      \
-         false,          "Ports of the host from here on; 0: any that are free."},                  \
-        {"host",                                                                                    \
-         OPTION_TEXT,                                                                               \
-         AT(host),                                                                                  \
-         "",                                                                                        \
-         NULL,                                                                                      \
-         0,                                                                                         \
-         0,                                                                                         \
-         NULL,                                                                                      \
-         false,                                                                                     \
-         "Name or address of the host by which containers are reached, where it is not this "       \
-         "one's 127.0.0.1; ports are published on all its addresses then."},                        \
-        {"startup-timeout",                                                                         \
-         OPTION_DURATION,                                                                           \
-         AT(startup_timeout_ns),                                                                    \
-         "0",                                                                                       \
-         NULL,                                                                                      \
-         0,                                                                                         \
-         0,                                                                                         \
-         NULL,                                                                                      \
-         false,                                                                                     \
-         "How long a container may take to be ready; 0: as the preset says."},                      \
+static const char preset_help[] =
+    "Name of the preset that says what the containers are; `container_pool presets` lists them.";
+static const char presets_help[] = "YAML file of presets, instead of the built-in ones.";
+static const char first_port_help[] = "Ports of the host from here on; 0: any that are free.";
+static const char host_help[] =
+    "Name or address of the host by which containers are reached, where it is not this one's "
+    "127.0.0.1; ports are published on all its addresses then.";
+static const char startup_help[] =
+    "How long a container may take to be ready; 0: as the preset says.";
+static const char docker_help[] =
+    "The daemon, as in unix:///var/run/docker.sock; else DOCKER_HOST, or that socket.";
+static const char listen_help[] =
+    "HOST:PORT or unix:/PATH of `container_pool serve`; else container_pool.sock in "
+    "XDG_RUNTIME_DIR, or /tmp/container_pool-UID.sock.";
+
+#define DOCKER_ROW ROW("docker", OPTION_TEXT, docker, "", 0, 0, docker_help)
+#define LISTEN_ROW ROW("listen", OPTION_TEXT, listen, "", 0, 0, listen_help)
+#define POOL_ROWS                                                                                  \
+    ROW("preset", OPTION_TEXT, preset, "", 0, 0, preset_help),                                     \
+        ROW("presets", OPTION_TEXT, presets, "", 0, 0, presets_help),                              \
+        ROW("size", OPTION_COUNT, size, "6", 1, 1000, "Containers, at most."),                     \
+        ROW("first-port", OPTION_COUNT, first_port, "0", 0, 65535, first_port_help),               \
+        ROW("host", OPTION_TEXT, host, "", 0, 0, host_help),                                       \
+        ROW("startup-timeout", OPTION_DURATION, startup_timeout_ns, "0", 0, 0, startup_help),      \
         DOCKER_ROW
 
 static const struct option_row run_rows[] = {
