@@ -48,7 +48,9 @@ static void note(const char *line, const char *body)
 
 static const struct answer *answer_to(const char *line)
 {
+    (void)pthread_mutex_lock(&daemon_.lock);
     const struct answer *answer = daemon_.answers;
+    (void)pthread_mutex_unlock(&daemon_.lock);
     while (answer->request != NULL &&
            strncmp(line, answer->request, strlen(answer->request)) != 0) {
         answer++;
@@ -168,8 +170,10 @@ static void begin(const struct answer *answers)
     char url[96];
     struct endpoint endpoint;
     struct error error = {""};
+    (void)pthread_mutex_lock(&daemon_.lock);
     daemon_.answers = answers;
     daemon_.asked[0] = '\0';
+    (void)pthread_mutex_unlock(&daemon_.lock);
     memset(&f, 0, sizeof(f));
     assert_int_equal(loop_create(clock_real(), &f.loop), 0);
     assert_int_equal(metrics_create(&f.metrics), 0);
