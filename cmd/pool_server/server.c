@@ -61,7 +61,7 @@ static void handle_drain(struct loop_timer *timer, void *data)
     struct server *server = data;
     struct relay_stats stats;
     relay_get_stats(server->relay, &stats);
-    if (stats.clients == 0) {
+    if (relay_is_over(server->relay)) {
         log_info("all clients have left");
         loop_stop(server->loop);
     } else if (loop_now_ns(server->loop) >= server->drain_end_ns) {

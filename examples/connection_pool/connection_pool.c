@@ -21,6 +21,7 @@
 #include "base/timestamp.h"
 #include "net/address.h"
 #include "net/dial.h"
+#include "web/exporter.h"
 
 #define AT(member) offsetof(struct options, member)
 
@@ -50,6 +51,8 @@ static const struct option_row rows[] = {
     {"ca", OPTION_TEXT, AT(ca), "", NULL, 0, 0, NULL, false, "PEM file of authorities."},
     {"allow", OPTION_TEXT, AT(allow), "", NULL, 0, 0, NULL, false,
      "Server: addresses and ranges that may connect, with commas; else all."},
+    {"metrics", OPTION_TEXT, AT(metrics), "", NULL, 0, 0, NULL, false,
+     "HOST:PORT where /metrics is shown; empty: nowhere."},
     {.path = NULL}};
 static const struct option_flags flags = {
     .program = "example_connection_pool",
@@ -176,6 +179,29 @@ static int create_tls(struct world *world, struct error *error)
         &world->tls, error);
 }
 
+static int answer_metrics(const struct httpd_request *request, struct httpd_response *response,
+                          void *data)
+{
+    return exporter_answer(((struct world *)data)->exporter, request, response);
+}
+
+static int show_metrics(struct world *world, struct error *error)
+{
+    static const struct httpd_route routes[] = {
+        {"/metrics", "metrics for Prometheus", answer_metrics, NULL}, {.path = NULL}};
+    if (world->options->metrics[0] == '\0') {
+        return 0;
+    }
+    int rc = exporter_create(world->metrics, LOG_CAPTURER_VERSION, &world->exporter);
+    return rc != 0 ? rc
+                   : httpd_create(&(struct httpd_options){.loop = world->loop,
+                                                          .metrics = world->metrics,
+                                                          .listen = world->options->metrics,
+                                                          .routes = routes,
+                                                          .data = world},
+                                  &world->httpd, error);
+}
+
 static int run(const struct options *options)
 {
     struct world world = {.options = options};
@@ -187,6 +213,7 @@ static int run(const struct options *options)
     int rc = loop_create(clock_real(), &world.loop);
     rc = rc != 0 ? rc : metrics_create(&world.metrics);
     rc = rc != 0 ? rc : create_tls(&world, &error);
+    rc = rc != 0 ? rc : show_metrics(&world, &error);
     if (rc != 0) {
         status = complain(&error);
     } else {
@@ -194,6 +221,8 @@ static int run(const struct options *options)
         status = strcmp(options->role, "server") == 0 ? run_server(&world) : run_client(&world);
         loop_post_remove(&world.stop);
     }
+    httpd_destroy(world.httpd);
+    exporter_destroy(world.exporter);
     tls_context_destroy(world.tls);
     metrics_destroy(world.metrics);
     loop_destroy(world.loop);

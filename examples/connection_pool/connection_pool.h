@@ -14,7 +14,7 @@
 #define ENDS_LIMIT 8 /* pools of one process */
 
 struct options {
-    char *role, *control, *strategy, *tls, *cert, *key, *ca, *allow;
+    char *role, *control, *strategy, *tls, *cert, *key, *ca, *allow, *metrics;
     struct text_list pool;
     uint64_t requests, threads, capacity, bytes;
 };
@@ -24,6 +24,8 @@ struct world {
     const struct options *options;
     struct loop *loop;
     struct metrics *metrics;
+    struct exporter *exporter;
+    struct httpd *httpd;     /* NULL: metrics are not shown */
     struct tls_context *tls; /* NULL: plain */
     struct loop_post stop;
     pthread_t thread;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -101,6 +102,12 @@ enum conn_activity conn_activity(struct conn *conn)
         return CONN_TALKS;
     }
     return n < 0 && (errno == EAGAIN || errno == EINTR) ? CONN_SILENT : CONN_OVER;
+}
+
+bool conn_has_ended(const struct conn *conn)
+{
+    struct pollfd look = {.fd = conn->fd, .events = POLLRDHUP};
+    return poll(&look, 1, 0) > 0; /* POLLERR and POLLHUP come unasked */
 }
 
 int conn_unacknowledged(const struct conn *conn)

@@ -49,6 +49,8 @@ enum conn_activity {
 };
 /* Looks without taking a byte: one system call. */
 enum conn_activity conn_activity(struct conn *conn);
+/* Whether the peer has ended, perhaps behind bytes that wait: one system call. */
+bool conn_has_ended(const struct conn *conn);
 /* Bytes that the peer's TCP has not acknowledged yet; negative errno. */
 int conn_unacknowledged(const struct conn *conn);
 

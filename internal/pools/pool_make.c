@@ -126,6 +126,9 @@ uint32_t pool_missing(struct pool *pool)
 
 int64_t pool_retry_delay_ns(struct pool *pool)
 {
+    if (atomic_load_explicit(&pool->failures, memory_order_relaxed) == 0) {
+        return 0;
+    }
     (void)pthread_mutex_lock(&pool->lock); /* a look, which rings nobody */
     int64_t delay = pool->failures > 0 ? pool->next_try_ns - pool_now_ns(pool) : 0;
     (void)pthread_mutex_unlock(&pool->lock);

@@ -38,7 +38,7 @@ struct pool {
     uint32_t inside;       /* who is in the middle of something (pool_enter()) */
     bool closed, orphaned; /* orphaned: destroyed, freed once it is left alone */
     struct backoff backoff;
-    unsigned failures; /* in a row */
+    _Atomic unsigned failures; /* in a row; changed under the lock */
     int64_t next_try_ns;
     int failed_rc;
     struct error failed;

@@ -111,7 +111,9 @@ static int create_worker(struct relay *relay, struct relay_worker *worker, unsig
     loop_timer_init(worker->loop, &worker->tend_timer, handle_tend, worker);
     loop_timer_init(worker->loop, &worker->pause_timer, relay_handle_pause, worker);
     loop_timer_arm(&worker->tend_timer, TEND_NS);
-    return relay_listen(worker);
+    int listens = relay_listen(worker);
+    (void)atomic_fetch_add(&relay->listening, listens == 0);
+    return listens;
 }
 
 static void destroy_worker(struct relay_worker *worker)
@@ -158,6 +160,11 @@ void relay_get_stats(const struct relay *relay, struct relay_stats *ret_stats)
             ret_stats->refused[why] += read_counter(&counters->refused[why]);
         }
     }
+}
+
+bool relay_is_over(const struct relay *relay)
+{
+    return atomic_load(&relay->listening) == 0 && atomic_load(&relay->clients) == 0;
 }
 
 uint32_t relay_max_clients(const struct relay *relay)

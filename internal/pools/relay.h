@@ -50,6 +50,8 @@ int relay_create(const struct relay_options *options, struct relay **ret_relay, 
 /* Accepts those who have connected, and no more: the listening socket is shut, so who comes is refused by the
  * kernel. Who is connected goes on. */
 void relay_drain(struct relay *relay);
+/* It has drained: no client is left, and none will come. Any thread. */
+bool relay_is_over(const struct relay *relay);
 /* Cuts what is left and ends the workers. NULL is ignored. */
 void relay_destroy(struct relay *relay);
 

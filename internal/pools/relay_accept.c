@@ -153,12 +153,18 @@ void relay_handle_connections(struct loop_fd *source, int events, void *data)
 /* Those whom the kernel has connected are served; who comes then is refused, and not left to wait. */
 void relay_stop_listening(struct relay_worker *worker)
 {
-    if (worker->listener.loop != NULL && !atomic_load(&worker->relay->stopping)) {
+    struct relay *relay = worker->relay;
+    if (worker->stopped_listening) {
+        return;
+    }
+    if (!atomic_load(&relay->stopping)) {
         (void)accept_some(worker, LAST_LIMIT);
     }
     loop_fd_remove(&worker->listener);
     loop_timer_disarm(&worker->pause_timer);
-    (void)shutdown(worker->relay->options.listen_fd, SHUT_RD);
+    (void)shutdown(relay->options.listen_fd, SHUT_RD);
+    worker->stopped_listening = true;
+    (void)atomic_fetch_sub(&relay->listening, 1);
 }
 
 int relay_listen(struct relay_worker *worker)

@@ -239,8 +239,8 @@ static int flush(struct relay_session *session, int from)
 static int pass_end_on(struct relay_session *session, int from)
 {
     struct relay_side *to = &session->sides[1 - from];
-    if (to->shut || (from == 0 && relay_session_is_clean(session))) {
-        return 0; /* a connection that goes on is not told of its client's end */
+    if (to->shut || session->sides[from].broken || (from == 0 && relay_session_is_clean(session))) {
+        return 0; /* a reset is no end; a connection that goes on is not told of its client's */
     }
     if (to->ended && session->sides[from].shut && to->conn.tls == NULL) {
         to->shut = true; /* both have ended: it is closed at once, which says the same */
@@ -290,6 +290,7 @@ int relay_move(struct relay_session *session)
      * a client that is gone. */
     int first = session->sides[0].broken ? 0 : 1;
     int rc = move_flow(session, first);
-    int other = rc < 0 ? 0 : move_flow(session, 1 - first);
+    session->sides[1 - first].broken |= rc < 0; /* what came from it before is passed on still */
+    int other = move_flow(session, 1 - first);
     return rc < 0 ? rc : other < 0 ? other : rc | other;
 }

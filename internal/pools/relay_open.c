@@ -48,9 +48,10 @@ static struct upstream *upstream_of(const struct relay_session *session)
 static void stop_waiting(struct relay_opening *opening)
 {
     struct relay_worker *worker = opening->session->worker;
-    upstream_claim_cancel(upstream_of(opening->session), &opening->waiter);
-    if (!list_empty(&opening->placed_link)) {
+    if (opening->waiter.since_ns != 0) {
+        upstream_claim_cancel(upstream_of(opening->session), &opening->waiter);
         (void)pthread_mutex_lock(&worker->inbox_lock);
+        worker->placed_count -= !list_empty(&opening->placed_link);
         list_remove(&opening->placed_link);
         (void)pthread_mutex_unlock(&worker->inbox_lock);
     }
@@ -119,7 +120,8 @@ static void connected(struct relay_session *session, struct conn conn)
     backend_report_success(backend,
                            loop_now_ns(session->worker->loop) - session->opening->begun_ns);
     if (upstream_conn_create(conn, &made) != 0) {
-        pool_abandon(backend_pool(backend), lease, -ENOMEM, "out of memory");
+        loop_fd_forget(&session->sides[1].source); /* it was closed */
+        pool_abandon(backend_pool(backend), lease, 0, "");
         relay_refuse(session, RELAY_REFUSED_FAULT);
         return;
     }
@@ -131,8 +133,9 @@ static void connected(struct relay_session *session, struct conn conn)
 static void dial_failed(struct relay_session *session, int rc, const char *text)
 {
     struct backend *backend = session->backend;
-    pool_abandon(backend_pool(backend), session->lease, rc, text);
-    if (dial_is_own_fault(rc)) {
+    bool own = dial_is_own_fault(rc);
+    pool_abandon(backend_pool(backend), session->lease, own ? 0 : rc, text);
+    if (own) {
         relay_refuse(session, RELAY_REFUSED_FAULT);
         return;
     }
@@ -202,6 +205,13 @@ static int64_t left_ns(const struct relay_session *session)
     return left > 0 ? left : 0;
 }
 
+/* It has ended, and has sent nothing: it has most likely given up. */
+static bool has_left(struct relay_session *session)
+{
+    struct relay_side *client = &session->sides[0];
+    return client->hung_up && conn_activity(&client->conn) == CONN_OVER;
+}
+
 /* It has a place, but no connection may be made now. Where its circuit pauses after failures, the others
  * come first; else those that are being made (warm ones) are waited for. */
 static void wait_for_pool(struct relay_session *session)
@@ -210,10 +220,14 @@ static void wait_for_pool(struct relay_session *session)
     struct pool *pool = backend_pool(session->backend);
     if (pool_retry_delay_ns(pool) > 0 && opening->tried_count < RELAY_TRIES) {
         opening->tried[opening->tried_count] = session->backend;
-        if (upstream_has_other(upstream_of(session), opening->tried, opening->tried_count + 1)) {
+        if (upstream_has_place(upstream_of(session), opening->tried, opening->tried_count + 1)) {
             try_another(session);
             return;
         }
+    }
+    if (has_left(session)) {
+        relay_refuse(session, RELAY_REFUSED_GONE);
+        return;
     }
     struct pool_wish patient = wish;
     patient.timeout_ns = left_ns(session);
@@ -226,6 +240,7 @@ static void handle_place(struct upstream_waiter *waiter)
     struct relay_worker *worker = opening->session->worker;
     (void)pthread_mutex_lock(&worker->inbox_lock);
     list_append(&worker->placed_list, &opening->placed_link);
+    worker->placed_count++;
     loop_post_send(&worker->placed);
     (void)pthread_mutex_unlock(&worker->inbox_lock);
 }
@@ -237,6 +252,7 @@ static struct relay_opening *take_placed(struct relay_worker *worker)
     if (!list_empty(&worker->placed_list)) {
         opening = container_of(worker->placed_list.next, struct relay_opening, placed_link);
         list_remove(&opening->placed_link);
+        worker->placed_count--;
     }
     (void)pthread_mutex_unlock(&worker->inbox_lock);
     return opening;
@@ -244,13 +260,21 @@ static struct relay_opening *take_placed(struct relay_worker *worker)
 
 void relay_handle_placed(struct loop_post *post, void *data)
 {
-    (void)post;
+    struct relay_worker *worker = data;
     struct relay_opening *opening;
-    while ((opening = take_placed(data)) != NULL) {
+    (void)pthread_mutex_lock(&worker->inbox_lock);
+    size_t count = worker->placed_count;
+    (void)pthread_mutex_unlock(&worker->inbox_lock);
+    for (; count > 0 && (opening = take_placed(worker)) != NULL; count--) {
         opening->tried_count = 0; /* time has passed */
         loop_timer_disarm(&opening->session->timer);
         open_server(opening->session);
     }
+    (void)pthread_mutex_lock(&worker->inbox_lock);
+    if (worker->placed_count > 0) { /* what came meanwhile: others have their turn first */
+        loop_post_send(post);
+    }
+    (void)pthread_mutex_unlock(&worker->inbox_lock);
 }
 
 static void open_server(struct relay_session *session)
@@ -259,12 +283,12 @@ static void open_server(struct relay_session *session)
     struct pool_lease lease;
     int rc = upstream_claim(upstream_of(session), opening->tried, opening->tried_count,
                             &opening->waiter, &session->backend);
-    if (rc == -EAGAIN) {
+    if (rc == -EAGAIN && !has_left(session)) {
         loop_timer_arm(&session->timer, left_ns(session));
         return;
     }
     if (rc != 0) {
-        relay_refuse(session, RELAY_REFUSED_NO_BACKEND);
+        relay_refuse(session, rc == -EAGAIN ? RELAY_REFUSED_GONE : RELAY_REFUSED_NO_BACKEND);
         return;
     }
     struct pool *pool = backend_pool(session->backend);
@@ -306,17 +330,14 @@ static bool waits(const struct relay_opening *opening)
     return opening->waiter.since_ns != 0 || opening->request.active;
 }
 
-/*
- * A client that is reset frees its place. So does one that ends while it waits and has sent nothing: it has
- * most likely given up. One whose backend is being connected to may have nothing to say, and goes on.
- */
+/* A client that is reset frees its place, and so does one that leaves while it waits. One whose backend is being
+ * connected to may have nothing to say, and goes on. */
 void relay_opening_handle_client(struct relay_session *session)
 {
     struct relay_side *client = &session->sides[0];
     if (session->opening->securing) {
         secure(session);
-    } else if (client->broken || (client->hung_up && waits(session->opening) &&
-                                  conn_activity(&client->conn) == CONN_OVER)) {
+    } else if (client->broken || (waits(session->opening) && has_left(session))) {
         relay_refuse(session, RELAY_REFUSED_GONE);
     }
 }

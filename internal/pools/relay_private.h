@@ -34,9 +34,10 @@ struct relay_worker {
     struct list handed;
     struct loop_post placed; /* sessions that are to claim their place */
     struct list placed_list; /* under inbox_lock too */
+    size_t placed_count;     /* of it */
     unsigned accept_budget;  /* connections at a time */
     pthread_t thread;
-    bool running;
+    bool running, stopped_listening;
     char *buffer; /* RELAY_BUFFER_BYTES */
 };
 
@@ -52,6 +53,7 @@ struct relay {
     struct relay_options options;
     struct relay_worker *workers;
     _Atomic uint32_t clients;
+    _Atomic uint32_t listening; /* workers */
     _Atomic bool draining, stopping;
     struct relay_reader readers[RELAY_READERS];
     struct metric clients_now;

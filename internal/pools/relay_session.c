@@ -53,6 +53,8 @@ void relay_session_end(struct relay_session *session, enum relay_end end)
     loop_fd_forget(&session->sides[0].source);
     if (end != RELAY_END_DONE) { /* who was cut off must not look like one who has finished */
         conn_abort_when_finished(&session->sides[0].conn);
+    } else if (!session->sides[0].shut) {
+        (void)conn_close_write(&session->sides[0].conn); /* in TLS a word of its own */
     }
     conn_finish(&session->sides[0].conn);
     list_remove(&session->link);

@@ -17,6 +17,7 @@
 #include "pools/upstream_private.h"
 
 #define TEND_NS NS_PER_SECOND
+#define TEND_LEAST_NS NS_PER_MS
 #define RESOLVE_AGAIN_NS (30 * NS_PER_SECOND)
 #define WEIGHT_LIMIT 1000U
 #define CONNECT_TIMEOUT_NS (5 * NS_PER_SECOND)
@@ -383,17 +384,36 @@ void upstream_status(struct upstream *upstream, backend_status_fn on_backend, vo
 
 /* ---- life ---- */
 
+/* Tends its pool; the end of its pause after a failure, where that is sooner than next_ns. */
+static int64_t tend_pool(struct backend *backend, int64_t next_ns)
+{
+    (void)pool_tend(backend->pool);
+    int64_t delay = pool_retry_delay_ns(backend->pool);
+    if (delay == 0 || delay >= next_ns) {
+        return next_ns;
+    }
+    return delay > TEND_LEAST_NS ? delay : TEND_LEAST_NS; /* the pool's clock may be behind */
+}
+
 static void handle_tend(struct loop_timer *timer, void *data)
 {
     struct upstream *upstream = data;
+    struct list *link;
+    struct list *behind;
+    int64_t next = TEND_NS;
+    upstream->warm_pauses = false;
     for (size_t i = 0; i < upstream->count; i++) { /* the list is the loop's to change */
-        (void)pool_tend(upstream->backends[i]->pool);
+        next = tend_pool(upstream->backends[i], next);
         resolve(upstream->backends[i]);
+    }
+    list_for_each_safe(link, behind, &upstream->leaving)
+    {
+        next = tend_pool(container_of(link, struct backend, link), next);
     }
     upstream_warm(upstream);
     upstream_wake(upstream); /* ejections end, pauses of circuits too */
     reap(upstream);
-    loop_timer_arm(timer, TEND_NS);
+    loop_timer_arm(timer, next);
 }
 
 /* Those who wait for a pool's next attempt get it when the pool is tended. */

@@ -60,7 +60,8 @@ static bool is_usable(void *data, void *resource)
     (void)data;
     struct upstream_conn *conn = resource;
     enum conn_activity activity = conn_activity(&conn->conn);
-    return activity == CONN_SILENT || (activity == CONN_TALKS && !conn->used);
+    return activity == CONN_SILENT ||
+           (activity == CONN_TALKS && !conn->used && !conn_has_ended(&conn->conn));
 }
 
 static const struct pool_type conn_type = {

@@ -17,7 +17,8 @@
 
 /* ---- fitness ---- */
 
-/* What a backend may be chosen for; each also where no better one is left. */
+/* What a backend may be chosen for; each also where no better one is left. One whose pool pauses after a
+ * failure is as one that is ejected: a new connection can't be made now. */
 enum fitness { UNFIT, EJECTED_FULL, EJECTED, FULL, FIT };
 
 static enum fitness fitness_locked(const struct backend *backend, int64_t now_ns)
@@ -26,7 +27,7 @@ static enum fitness fitness_locked(const struct backend *backend, int64_t now_ns
         return UNFIT;
     }
     bool full = atomic_load(&backend->active) >= backend->upstream->options.connections;
-    if (backend_is_ejected_locked(backend, now_ns)) {
+    if (backend_is_ejected_locked(backend, now_ns) || pool_retry_delay_ns(backend->pool) > 0) {
         return full ? EJECTED_FULL : EJECTED;
     }
     return full ? FULL : FIT;
@@ -110,11 +111,11 @@ int upstream_choose(struct upstream *upstream, struct backend *const *tried, siz
     return rc;
 }
 
-bool upstream_has_other(struct upstream *upstream, struct backend *const *tried, size_t tried_count)
+bool upstream_has_place(struct upstream *upstream, struct backend *const *tried, size_t tried_count)
 {
     int64_t now = loop_now_ns(upstream->options.loop);
     (void)pthread_mutex_lock(&upstream->lock);
-    bool has = note_fitness_locked(upstream, tried, tried_count, now) != UNFIT;
+    bool has = has_place(note_fitness_locked(upstream, tried, tried_count, now));
     (void)pthread_mutex_unlock(&upstream->lock);
     return has;
 }
@@ -132,23 +133,24 @@ bool upstream_has_alternative_locked(const struct upstream *upstream, const stru
 
 /* ---- waiting for a place ---- */
 
-/* Where new ones may go; SIZE_MAX when no backend is well, for then nobody need wait. */
+/* Where those who wait may go: to the fittest, as in a choice. SIZE_MAX when no backend is well, for then
+ * nobody need wait. */
 static size_t free_places_locked(const struct upstream *upstream, int64_t now_ns)
 {
-    size_t well = 0;
-    size_t free_well = 0;
-    size_t free_ejected = 0;
+    enum fitness best = UNFIT;
+    size_t places = 0;
     for (size_t i = 0; i < upstream->count; i++) {
         const struct backend *backend = upstream->backends[i];
         enum fitness fitness = fitness_locked(backend, now_ns);
-        size_t left = has_place(fitness)
-                          ? upstream->options.connections - atomic_load(&backend->active)
-                          : 0;
-        well += fitness != UNFIT;
-        free_well += fitness == FIT ? left : 0;
-        free_ejected += fitness == EJECTED ? left : 0;
+        if (fitness > best) {
+            best = fitness;
+            places = 0;
+        }
+        if (fitness == best && has_place(fitness)) {
+            places += upstream->options.connections - atomic_load(&backend->active);
+        }
     }
-    return well == 0 ? SIZE_MAX : free_well > 0 ? free_well : free_ejected;
+    return best == UNFIT ? SIZE_MAX : places;
 }
 
 void upstream_wake_locked(struct upstream *upstream, size_t most)
@@ -185,14 +187,22 @@ static bool redeem_locked(struct upstream *upstream, struct upstream_waiter *wai
     return promised;
 }
 
-static void queue_locked(struct upstream *upstream, struct upstream_waiter *waiter, bool first)
+/* Behind those who have waited longer: one that comes again has its old place. */
+static void queue_locked(struct upstream *upstream, struct upstream_waiter *waiter)
 {
-    list_append(first ? upstream->waiters.next : &upstream->waiters, &waiter->link);
-    waiter->state = UPSTREAM_WAITS;
-    upstream->waiting++;
+    struct list *before = &upstream->waiters;
     if (waiter->since_ns == 0) {
         waiter->since_ns = clock_monotonic_ns(clock_real());
+    } else {
+        before = upstream->waiters.next;
+        while (before != &upstream->waiters &&
+               container_of(before, struct upstream_waiter, link)->since_ns <= waiter->since_ns) {
+            before = before->next;
+        }
     }
+    list_append(before, &waiter->link);
+    waiter->state = UPSTREAM_WAITS;
+    upstream->waiting++;
 }
 
 int upstream_claim(struct upstream *upstream, struct backend *const *tried, size_t tried_count,
@@ -208,7 +218,7 @@ int upstream_claim(struct upstream *upstream, struct backend *const *tried, size
     if (best == UNFIT) {
         rc = -EHOSTDOWN;
     } else if (!has_place(best) || passes_by) {
-        queue_locked(upstream, waiter, promised);
+        queue_locked(upstream, waiter);
         rc = -EAGAIN;
     } else {
         *ret_backend = choose_locked(upstream, best, now);

@@ -26,8 +26,8 @@ int upstream_claim(struct upstream *upstream, struct backend *const *tried, size
     __attribute__((warn_unused_result));
 /* on_place will not come. Also when it does not wait. */
 void upstream_claim_cancel(struct upstream *upstream, struct upstream_waiter *waiter);
-/* Whether there is one that is well, full or not. Any thread. */
-bool upstream_has_other(struct upstream *upstream, struct backend *const *tried,
+/* Whether upstream_claim() would find one. Any thread. */
+bool upstream_has_place(struct upstream *upstream, struct backend *const *tried,
                         size_t tried_count);
 /* Of upstream_claim(), now. Any thread. */
 uint32_t upstream_waiting(struct upstream *upstream);

@@ -48,9 +48,6 @@ static void set_up(struct backend *backend, bool up, const char *text)
     if (changes && up) {
         backend->up_since_ns = loop_now_ns(upstream->options.loop);
     }
-    if (changes) {
-        upstream_wake_locked(upstream, SIZE_MAX);
-    }
     if (up) { /* what is seen to be well is no longer ejected */
         backend->ejected_until_ns = 0;
         backend->failures_in_row = 0;
@@ -58,6 +55,7 @@ static void set_up(struct backend *backend, bool up, const char *text)
     } else {
         (void)snprintf(backend->reason, sizeof(backend->reason), "%s", text);
     }
+    upstream_wake_locked(upstream, SIZE_MAX);
     (void)pthread_mutex_unlock(&upstream->lock);
     if (changes) {
         backend_tell(backend, up ? "up" : "down: %s", text);

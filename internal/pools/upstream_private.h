@@ -17,6 +17,7 @@ struct upstream {
     struct loop_post post; /* a pool wants connections, or a backend may be freed */
     struct list warming;   /* dials for pools */
     struct list leaving;   /* removed backends that are in use still */
+    bool warm_pauses;      /* for lack of descriptors or memory */
     bool stopping;
 
     pthread_mutex_t lock; /* of what follows, and of `shared` parts of backends */

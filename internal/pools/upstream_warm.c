@@ -37,7 +37,12 @@ static void finish(struct warming *warming, int rc, struct conn conn, const char
     if (rc == 0) {
         pool_add(backend->pool, warming->lease, made);
     } else {
-        pool_abandon(backend->pool, warming->lease, rc, text);
+        bool own = dial_is_own_fault(rc);
+        backend->upstream->warm_pauses |= own; /* until the next second: it would fail again */
+        pool_abandon(backend->pool, warming->lease, own ? 0 : rc, text);
+        if (!own) {
+            backend_report_failure(backend, text);
+        }
     }
     warming_free(warming);
 }
@@ -84,8 +89,8 @@ void upstream_warm(struct upstream *upstream)
 {
     for (size_t i = 0; i < upstream->count && upstream->options.warm > 0; i++) {
         int started = 0;
-        while (started < WARMING_LIMIT && wants_more(upstream->backends[i]) &&
-               warm_one(upstream->backends[i])) {
+        while (started < WARMING_LIMIT && !upstream->warm_pauses &&
+               wants_more(upstream->backends[i]) && warm_one(upstream->backends[i])) {
             started++;
         }
     }

@@ -8,16 +8,14 @@
 # shellcheck source=tests/integration/sinks.sh
 . "$(dirname "$0")/sinks.sh"
 t_begin metrics_move
+# shellcheck source=tests/integration/metrics_move.sh
+. "$(dirname "$0")/metrics_move.sh"
 OPTIONS=(--set capture.relist_interval=1s --set capture.idle_probe=1s --set capture.max_line=4KiB
     --set spool.limit=1MiB --set spool.compression=none)
-SAMPLES=$T/samples
-: >"$SAMPLES"
 
-# "family labels value" of all series; histograms by their parts.
 look() {
     agent_http /metrics >"$T/metrics.now" || return 1
-    awk '/^# TYPE /{print "TYPE", $3, $4} /^log_capturer|^process/{
-        value = $NF; key = $0; sub(/ [^ ]+$/, "", key); print key, value}' "$T/metrics.now" >>"$SAMPLES"
+    move_sample "$T/metrics.now"
 }
 # series NAME has had a value above 0
 series() { metric_ge "$1" 1; }
@@ -226,34 +224,10 @@ saw log_capturer_lines_dropped_total
 agent_stop
 
 # ---- the judgement
-# The families: those of the code (a name in quotes), and those that were seen.
-(cd "${SOURCE_DIR:-$(dirname "$0")/../..}" &&
-    grep -rhoE '"(log_capturer|process)_[a-z0-9_]+"' internal cmd --include='*.c' | tr -d '"' |
-    grep -v '_$' | sort -u) >"$T/families.code"
-awk '$1 == "TYPE" {print $2}' "$SAMPLES" | sort -u >"$T/families.seen"
-sort -u "$T/families.code" "$T/families.seen" >"$T/families"
-awk -v families="$T/families" '
-    BEGIN { while ((getline line < families) > 0) wanted[line] = 1 }
-    $1 == "TYPE" { next }
-    {
-        value = $NF
-        key = $0
-        sub(/ [^ ]+$/, "", key)
-        name = key
-        sub(/[{].*/, "", name)
-        if (!(name in wanted)) {
-            sub(/_(bucket|sum|count)$/, "", name)
-        }
-        if (!(key in first))
-            first[key] = value
-        if (value != 0 || value != first[key])
-            moved[name] = 1
-    }
-    END {
-        for (name in wanted)
-            if (!(name in moved))
-                print name
-    }' "$SAMPLES" | sort >"$T/never"
+# The families: those of the code, and those that were seen. Those of pools: test_metrics_move_pools.sh.
+POOLS='log_capturer_((pool|relay|netpool|upstream)_.*|containers_.*)'
+{ families_of_code && families_seen; } | sort -u | grep -vxE "$POOLS" >"$T/families"
+never_moved "$T/families" >"$T/never"
 # What nothing here makes move, each with its reason:
 #   connecting_connections: a unix socket is connected at once
 #   connections_repaired: a mend of our own accounting; it moves only if that has a fault

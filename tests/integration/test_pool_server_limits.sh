@@ -148,6 +148,76 @@ assert backend.accepted == 1, f"{backend.accepted - 1} backend connections for c
 EOF
 }
 
+# The one that has waited longest comes first, also behind a while in which another backend was ejected.
+queue_keeps_its_order() {
+    relay_start --max-connections 6 --queue-timeout 20s --health-interval 0 --eject-time 30s --workers 1 \
+        --backend "127.0.0.1:$(t_free_port)" --backend "127.0.0.1:$BACK1"
+    py <<'EOF'
+Backend(port=int(os.environ["BACK1"]))
+held = []
+for _ in range(6):
+    held.append(connect())
+    held[-1].sendall(b"?")
+    assert held[-1].recv(1) == b"?"
+waiting = []
+for number in range(6):
+    waiting.append(connect())
+    waiting[-1].sendall(b"%d" % number)
+    until(lambda: status()["waiting"] == number + 1, "it waits")
+time.sleep(1.1)  # the relay has looked at them again
+held[0].close()
+order = []
+while len(order) < 6:
+    for sock in select.select(waiting, [], [], LIMIT)[0]:
+        order.append(int(sock.recv(1)))
+        waiting.remove(sock)
+        sock.close()
+assert order == list(range(6)), order
+EOF
+}
+
+# Those who wait for one backend do not wake each other over another one that pauses after a failure.
+waiting_is_calm() {
+    local before
+    relay_start --max-connections 1 --queue-timeout 20s --health-interval 0 --eject-failures 0 --workers 1 \
+        --backend "127.0.0.1:$(t_free_port)" --backend "127.0.0.1:$BACK1"
+    py_spawn clients <<'EOF'
+Backend(port=int(os.environ["BACK1"]))
+held = connect()
+held.sendall(b"?")
+assert held.recv(1) == b"?"
+waiting = [connect() for _ in range(3)]
+until(lambda: status()["waiting"] == 3, "three wait")
+print("ready", flush=True)
+time.sleep(60)
+EOF
+    before=$(relay_cpu_ms)
+    sleep 2 # the time is what is measured
+    assert_ge 300 $(($(relay_cpu_ms) - before)) "most ms of processor time in 2 s"
+}
+
+# One that ends while its backend is being connected to leaves the queue that it comes into behind that.
+ended_while_connecting() {
+    relay_start --max-connections 1 --queue-timeout 20s --health-interval 0 --connect-timeout 300ms --workers 1 \
+        --eject-time 30s --backend "127.0.0.1:$BACK1" --backend "127.0.0.1:$BACK2"
+    py <<'EOF'
+full = socket.socket()
+full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+full.bind(("127.0.0.1", int(os.environ["BACK1"])))
+full.listen(0)
+fill = [socket.socket() for _ in range(3)]
+for sock in fill:  # what comes behind them is dropped
+    sock.setblocking(False)
+    sock.connect_ex(full.getsockname())
+Backend(port=int(os.environ["BACK2"]))
+held, other = connect(), connect()  # one of the two is being connected to the one that does not answer
+for sock in (held, other):
+    sock.shutdown(socket.SHUT_WR)
+until(lambda: status()["refused"]["gone"] == 1 or status()["clients"] == 0, "who has ended does not wait")
+assert status()["waiting"] == 0
+EOF
+}
+
 # ---- clients
 
 session_timeout() {
@@ -220,8 +290,12 @@ until(quiet, "it has left")
 time.sleep(0.2)  # the API's connection too
 leave_files(1)  # for a client; none is left for its backend
 assert refusal()[0] in ("reset", "end"), "one without a descriptor for its backend was served"
+for _ in range(5):
+    assert refusal()[0] in ("reset", "end")
 leave_files(60)
-assert status()["refused"]["fault"] == 1, status()["refused"]
+ask()  # at once: the backend has not failed
+assert status()["refused"]["fault"] == 6, status()["refused"]
+assert sum(status()["refused"].values()) == 6, status()["refused"]
 clients = []
 for _ in range(100):
     try:
@@ -384,7 +458,7 @@ for name in BACK1 BACK2; do
     export "$name=$(t_free_port)"
 done
 for name in queue_waits waiting_is_not_active queue_takes_any queue_of_dead_backend queue_of_drained_backend \
-    queue_is_left session_timeout max_clients out_of_files out_of_files_is_ours nothing_is_left aborts; do
+    queue_is_left queue_keeps_its_order waiting_is_calm ended_while_connecting session_timeout max_clients out_of_files out_of_files_is_ours nothing_is_left aborts; do
     check "$name"
 done
 cases_end

@@ -183,6 +183,28 @@ warm_restart() {
     done
 }
 
+# One that the server has ended behind its greeting is given to nobody.
+warm_ended() {
+    relay_start --warm 3 --health-interval 0 --backend "127.0.0.1:$BACK1"
+    py <<'EOF'
+def handle(sock, number):
+    sock.sendall(b"HELLO")
+    echo(sock, number)
+
+
+backend = Backend(handle, int(os.environ["BACK1"]))
+until(lambda: status()["backends"][0]["idle"] == 3, "three are ready")
+for sock in list(backend.sockets):
+    sock.shutdown(socket.SHUT_RDWR)
+until(lambda: backend.accepted >= 6 and status()["backends"][0]["idle"] == 3, "they were replaced")
+for _ in range(3):
+    client = connect()
+    client.sendall(b"ping")
+    assert read_exactly(client, 9) == b"HELLOping"
+    client.close()
+EOF
+}
+
 # ---- a connection that could be made and is not wanted costs no time
 
 # warm_is_calm WHAT: what the backend is, while the pool lacks what it should have.
@@ -210,7 +232,7 @@ for name in BACK1 BACK2; do
     export "$name=$(t_free_port)"
 done
 for name in reuse_bench second_client not_reused_unanswered not_reused_reset not_reused_extra \
-    not_reused_closed not_reused_half_close no_mixing kept_after_failover warm warm_restart \
+    not_reused_closed not_reused_half_close no_mixing kept_after_failover warm warm_ended warm_restart \
     warm_down_is_calm warm_drained_is_calm; do
     check "$name"
 done

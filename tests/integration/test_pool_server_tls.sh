@@ -230,6 +230,19 @@ assert status()["cut"] == 0
 EOF
 }
 
+# Also where the backend's connection is kept, and so the backend is told nothing.
+end_of_kept() {
+    relay_start --tls-cert "$C/server.both" --reuse clean --backend "127.0.0.1:$BACK1" --health-interval 0
+    py <<'EOF'
+Backend(port=int(os.environ["BACK1"]))
+with secure(client_context("own")) as sock:
+    sock.sendall(b"?")
+    assert sock.recv(1) == b"?"
+    sock.unwrap()  # waits for the relay's close_notify
+until(lambda: status()["kept"] == 1, "it was kept")
+EOF
+}
+
 # An end without close_notify may be an attacker's: who is not told by TLS is told by a reset.
 truncated_client() {
     relay_start --tls-cert "$C/server.both" --backend "127.0.0.1:$BACK1" --health-interval 0
@@ -267,7 +280,7 @@ silence_begin
 for name in client_certificates own_certificate client_certificates_demanded tls_12_of_clients \
     no_tls backend_unverified backend_verified backend_wrong_name backend_wrong_authority \
     backend_system_authorities backend_demands_certificate backend_tls_12 backend_name both_sides \
-    tls_chain ends_of_client ends_of_backend truncated_client truncated_backend \
+    tls_chain ends_of_client ends_of_backend end_of_kept truncated_client truncated_backend \
     silence_is_refused; do
     check "$name"
 done
