@@ -122,8 +122,10 @@ static void print_environment(const struct json *answer)
         (void)printf("export CONTAINER_POOL_%s=%s\n", rows[i][0], value != NULL ? value : "");
     }
     const struct json *ports = json_get(answer, "ports");
+    const char *named = json_string(json_get(answer, "host"));
+    const char *host = named != NULL ? named : "";
     for (const struct json *port = json_first(ports); port != NULL; port = json_next(port)) {
-        (void)printf("export CONTAINER_POOL_PORT_%s=%lld\n", json_name(port),
+        (void)printf("export CONTAINER_POOL_PORT_%s=%s:%lld\n", json_name(port), host,
                      (long long)json_int(port));
     }
 }

@@ -127,9 +127,11 @@ const struct verb verbs[] = {
      "keep a pool for programs that take and give back over HTTP",
      serve},
     {{.program = "container_pool acquire",
-      .usage = "--pid PID [FLAGS]",
-      .description = "Takes a container from `container_pool serve` and prints its lease, address, "
-                     "id and name as lines for eval: eval \"$(container_pool acquire --pid $$)\".",
+      .usage = "--pid PID | --ttl DURATION [FLAGS]",
+      .description =
+          "Takes a container from `container_pool serve` and prints lines for eval: eval "
+          "\"$(container_pool acquire --pid $$)\". They set CONTAINER_POOL_LEASE, _ADDRESS, _ID, "
+          "_NAME, _HOST, and _PORT_6379 (HOST:PORT for each port of the preset).",
       .rows = acquire_rows,
       .after = NULL},
      "acquire",

@@ -29,6 +29,15 @@ static void handle_removed(const char *name, void *data)
     }
 }
 
+static void handle_trouble(const char *text, void *data)
+{
+    const struct work *work = data;
+    if (work->speaks) {
+        (void)fprintf(stderr, "container_pool: %s; trying again for %d s\n", text,
+                      (int)(TIMEOUT_NS / NS_PER_SECOND));
+    }
+}
+
 static void handle_done(size_t removed, size_t left, const char *text, void *data)
 {
     struct work *work = data;
@@ -64,6 +73,7 @@ static int run(struct work *work, const struct options *options, const char *ses
                                       .all = options->all,
                                       .timeout_ns = TIMEOUT_NS,
                                       .on_removed = handle_removed,
+                                      .on_trouble = handle_trouble,
                                       .on_done = handle_done,
                                       .data = work};
     int rc = prepare(work, &reaping, &error);

@@ -72,6 +72,7 @@ struct bench {
     struct bench_counts total;
     struct bench_counts thirds[3]; /* of --spike and --failover */
     double elapsed_s;
+    _Atomic int connect_errno; /* of the first connection that could not be made; 0: none */
 };
 
 /* Clients that a phase wants at this time of the run, all threads together. */

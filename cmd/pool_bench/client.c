@@ -250,6 +250,13 @@ static void connected(struct client *client)
     exchange(client);
 }
 
+static void fail_to_connect(struct client *client, int code)
+{
+    int none = 0;
+    (void)atomic_compare_exchange_strong(&client->thread->bench->connect_errno, &none, code);
+    fail(client, BENCH_ERROR_CONNECT);
+}
+
 /* It was ended, or says what nobody asked for. */
 static bool is_over(int fd)
 {
@@ -265,8 +272,10 @@ static void handle_ready(struct loop_fd *source, int events, void *data)
         int code = 0;
         socklen_t size = sizeof(code);
         (void)getsockopt(source->fd, SOL_SOCKET, SO_ERROR, &code, &size);
-        if (code != 0) { /* reset: it was accepted, and turned away before this event */
-            fail(client, code == ECONNRESET ? BENCH_ERROR_REFUSED : BENCH_ERROR_CONNECT);
+        if (code == ECONNRESET) { /* it was accepted, and turned away before this event */
+            fail(client, BENCH_ERROR_REFUSED);
+        } else if (code != 0) {
+            fail_to_connect(client, code);
         } else if ((events & LOOP_WRITE) != 0) {
             connected(client);
         }
@@ -287,7 +296,7 @@ static void dial(struct client *client)
     client->dialed_ns = now_ns(client);
     client->fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (client->fd < 0) {
-        fail(client, BENCH_ERROR_CONNECT);
+        fail_to_connect(client, errno);
         return;
     }
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -296,7 +305,7 @@ static void dial(struct client *client)
     if ((rc != 0 && errno != EINPROGRESS) ||
         loop_fd_add(client->thread->loop, &client->source, client->fd,
                     LOOP_READ | LOOP_WRITE | LOOP_EDGE) != 0) {
-        fail(client, BENCH_ERROR_CONNECT);
+        fail_to_connect(client, errno);
     }
 }
 

@@ -81,6 +81,10 @@ void report_table(const struct bench *bench)
                  (double)total->bytes / bench->elapsed_s / 1e6);
     (void)printf("errors         ");
     put_errors(total);
+    if (bench->connect_errno != 0) {
+        (void)printf("               the first connection failed: %s\n",
+                     strerror(bench->connect_errno));
+    }
     for (int i = 0; parts && i < 3; i++) {
         (void)printf("  %-12s %llu requests, p99 %.3f ms, errors ", thirds[i],
                      (unsigned long long)bench->thirds[i].requests,

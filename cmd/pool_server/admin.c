@@ -122,7 +122,17 @@ static int answer_ready(const struct httpd_request *request, struct httpd_respon
 struct arguments {
     char address[HOSTPORT_TEXT_SIZE];
     uint64_t weight;
+    bool has_weight;
 };
+
+/* A backend that is there has a weight. */
+static void look_for_weight(const struct backend_status *status, void *data)
+{
+    struct arguments *arguments = data;
+    if (strcmp(status->name, arguments->address) == 0) {
+        arguments->weight = status->weight;
+    }
+}
 
 static int take_argument(const char *key, const char *value, void *data)
 {
@@ -131,7 +141,8 @@ static int take_argument(const char *key, const char *value, void *data)
         (void)str_copy(arguments->address, sizeof(arguments->address), value);
         return 0;
     }
-    return strcmp(key, "weight") == 0 ? str_parse_u64(value, &arguments->weight) : -EINVAL;
+    arguments->has_weight = strcmp(key, "weight") == 0;
+    return arguments->has_weight ? str_parse_u64(value, &arguments->weight) : -EINVAL;
 }
 
 static int answer_error(struct httpd_response *response, unsigned status, const char *text)
@@ -159,6 +170,9 @@ static int change(const struct httpd_request *request, struct httpd_response *re
                             "the arguments are address=HOST:PORT and, for adding, weight=N");
     }
     const char *address = arguments.address;
+    if (!arguments.has_weight) {
+        upstream_status(server->upstream, look_for_weight, &arguments);
+    }
     int rc = what == ADD
                  ? upstream_add(server->upstream, address, (uint32_t)arguments.weight, &error)
              : what == DRAIN ? upstream_drain(server->upstream, address, &error)

@@ -15,7 +15,7 @@ static const struct option_row rows[] = {
     {"listen", OPTION_TEXT, AT(listen), "", NULL, 0, 0, NULL, false,
      "HOST:PORT to listen on, instead of --port."},
     {"backend", OPTION_LIST, AT(backend), NULL, NULL, 0, 0, NULL, false,
-     "HOST:PORT of a backend; may be repeated."},
+     "HOST:PORT of a backend; may be repeated. Not with --backends."},
     {"backends", OPTION_TEXT, AT(backends), "", NULL, 0, 0, NULL, false,
      "File of backends, one a line: HOST:PORT [weight=N]. Read again when it changes, and on "
      "SIGHUP; what is wrong in it is logged, and the old ones stay."},
@@ -37,7 +37,7 @@ static const struct option_row rows[] = {
      "which each request is answered and nothing outlives the answer: no login, no transaction, "
      "no subscription."},
     {"idle-timeout", OPTION_DURATION, AT(idle_timeout_ns), "30s", NULL, 0, 0, NULL, false,
-     "An idle backend connection of a pool is closed after so long; 0: never."},
+     "An idle backend connection is closed after so long, but for the last --warm; 0: never."},
     {"session-timeout", OPTION_DURATION, AT(session_timeout_ns), "0", NULL, 0, 0, NULL, false,
      "A client without a byte either way for so long is cut; 0: never."},
     {"connect-timeout", OPTION_DURATION, AT(connect_timeout_ns), "5s", NULL, 1000000, 0, NULL,
@@ -45,7 +45,7 @@ static const struct option_row rows[] = {
      "To connect to a backend, at most; less where it has been quick and there is another one: four "
      "times its smoothed time and deviation, but 250 ms."},
     {"keep-alive", OPTION_DURATION, AT(keep_alive_ns), "60s", NULL, 0, 0, NULL, false,
-     "TCP keep-alive of warm backend connections; 0: off."},
+     "TCP keep-alive of backend connections that last; 0: off."},
     {"health-interval", OPTION_DURATION, AT(health_interval_ns), "5s", NULL, 0, 0, NULL, false,
      "Pause between health checks of a backend: a quarter of it while a verdict is forming, up to "
      "four times it while it stays down. 0: no checks."},
@@ -134,6 +134,29 @@ int options_check(const struct options *options, struct error *error)
     if (!is_set(options->tls_cert) &&
         (is_set(options->tls_key) || is_set(options->tls_client_ca))) {
         error_set(error, "--tls-key and --tls-client-ca need --tls-cert");
+        return -EINVAL;
+    }
+    bool makes_one = strcmp(options->tls_cert, "self-signed") == 0;
+    if (makes_one && is_set(options->tls_key)) {
+        error_set(error, "--tls-cert self-signed makes its own key: leave --tls-key out");
+        return -EINVAL;
+    }
+    if (is_set(options->backend_key) && !is_set(options->backend_cert)) {
+        error_set(error, "--backend-key needs --backend-cert");
+        return -EINVAL;
+    }
+    if (strcmp(options->backend_tls, "unverified") == 0 && is_set(options->backend_ca)) {
+        error_set(error, "--backend-ca needs --backend-tls verified");
+        return -EINVAL;
+    }
+    if (options->health_interval_ns == 0 &&
+        (is_set(options->health_send) || is_set(options->health_expect))) {
+        error_set(error, "--health-send and --health-expect need a --health-interval");
+        return -EINVAL;
+    }
+    if (options->warm > options->max_connections) {
+        error_set(error, "--warm %llu is more than --max-connections %llu",
+                  (unsigned long long)options->warm, (unsigned long long)options->max_connections);
         return -EINVAL;
     }
     if (!tls && (is_set(options->backend_ca) || is_set(options->backend_cert) ||

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/str.h"
 #include "base/timestamp.h"
 
 #define BACKLOG 4096
@@ -103,7 +105,11 @@ static void handle_signal(int number, void *data)
 static void handle_change(const char *backend, const char *text, void *data)
 {
     (void)data;
-    log_info("backend %s: %s", backend, text);
+    if (str_starts_with(text, "down") || str_starts_with(text, "ejected")) {
+        log_warn("backend %s: %s", backend, text);
+    } else {
+        log_info("backend %s: %s", backend, text);
+    }
 }
 
 static int create_tls(struct server *server, struct error *error)
@@ -252,8 +258,25 @@ static int create_base(struct server *server, struct error *error)
     return 0;
 }
 
+/* As many open files as the system allows; what --max-clients needs beyond that is told. */
+static void raise_file_limit(const struct options *options)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && options->max_clients * 2 > limit.rlim_cur) {
+        log_warn("--max-clients %llu needs twice as many open files, and the limit is %llu "
+                 "(ulimit -n): clients beyond it are refused",
+                 (unsigned long long)options->max_clients, (unsigned long long)limit.rlim_cur);
+    }
+}
+
 int server_start(struct server *server, struct error *error)
 {
+    raise_file_limit(&server->options);
     server->listen_fd = -1;
     (void)signal(SIGPIPE, SIG_IGN);
     int rc = create_base(server, error);

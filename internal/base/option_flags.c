@@ -18,7 +18,8 @@ static const char *value_name(const struct option_row *row)
 
 static void put_help(const struct option_flags *flags)
 {
-    (void)printf("usage: %s %s\n\n", flags->program, flags->usage);
+    (void)printf("usage: %s%s%s\n\n", flags->program, flags->usage[0] != '\0' ? " " : "",
+                 flags->usage);
     help_put_wrapped(flags->description, 0, 0);
     (void)printf("\n");
     for (const struct option_row *row = flags->rows; row->path != NULL; row++) {
@@ -33,7 +34,9 @@ static void put_help(const struct option_flags *flags)
         help_put_row(left, help);
     }
     help_put_row("--help, --version", "this text; the version");
-    (void)printf("\nOne dash will do: -%s is --%s.\n", flags->rows->path, flags->rows->path);
+    if (flags->rows->path != NULL) {
+        (void)printf("\nOne dash will do: -%s is --%s.\n", flags->rows->path, flags->rows->path);
+    }
     if (flags->after != NULL) {
         (void)printf("\n");
         help_put_wrapped(flags->after, 0, 0);

@@ -278,6 +278,11 @@ static void handle_last_words(struct pooled_container *container)
         return;
     }
     size_t shown = words->size < 280 ? words->size : 280;
+    if (shown < words->size) { /* from the beginning of a line, where there is one */
+        const char *from = words->data + words->size - shown;
+        const char *line = memchr(from, '\n', shown);
+        shown = line != NULL ? (size_t)(words->data + words->size - line - 1) : shown;
+    }
     error_set(&text, "%.200s%s%.*s", container->readiness.trouble.text,
               shown > 0 ? "; its last lines: " : "; it has printed nothing", (int)shown,
               shown > 0 ? words->data + words->size - shown : "");

@@ -174,6 +174,7 @@ static void finish_closing(struct container_pool *pool, size_t left)
 {
     void (*on_closed)(size_t, void *) = pool->on_closed;
     loop_timer_disarm(&pool->close_timer);
+    pool->nothing_left = left == 0;
     pool->on_closed = NULL;
     if (on_closed != NULL) {
         on_closed(left, pool->closed_data);
@@ -187,6 +188,7 @@ static void handle_network_removed(const struct docker_outcome *outcome, void *d
         container_log(pool, "network %s is left: %s", pool->network, outcome->text);
     }
     finish_closing(pool, 0);
+    pool->nothing_left = outcome->verdict == DOCKER_OK || outcome->verdict == DOCKER_NOT_FOUND;
     container_pool_call_over(pool);
 }
 
@@ -468,7 +470,7 @@ void container_pool_destroy(struct container_pool *pool)
         container_release(container);
     }
     pool_destroy(pool->pool);
-    reaper_stop(pool->reaper);
+    reaper_stop(pool->reaper, pool->nothing_left);
     finish_metrics(pool);
     loop_post_remove(&pool->post);
     pool->destroyed = true;

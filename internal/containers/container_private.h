@@ -70,7 +70,8 @@ struct container_pool {
     struct error pull_trouble;       /* why */
     struct pool_lease prepare_lease; /* the reservation that the preparation is for */
     bool closing, destroyed;
-    unsigned calls; /* all that are under way, those of containers included */
+    bool nothing_left; /* of what it has made */
+    unsigned calls;    /* all that are under way, those of containers included */
     unsigned serial;
     char network[CONTAINER_NAME_SIZE];
     char host[HOSTPORT_HOST_SIZE]; /* where the ports are reached */

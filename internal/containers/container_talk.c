@@ -4,6 +4,7 @@
  */
 #include "containers/container_private.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,6 +48,25 @@ static void finish_silent(struct container_talk *talk, int rc, const char *what)
     finish(talk, rc, text);
 }
 
+/* The first line of what it says instead, as far as that can be shown. */
+static void finish_other(struct container_talk *talk)
+{
+    char said[41];
+    size_t size = 0;
+    for (; size < talk->answer.size && size < sizeof(said) - 1 && talk->answer.data[size] != '\r' &&
+           talk->answer.data[size] != '\n';
+         size++) {
+        said[size] = isprint((unsigned char)talk->answer.data[size]) ? talk->answer.data[size]
+                                                                     : '.';
+    }
+    said[size] = '\0';
+    char text[160];
+    const char *expect = talk->what->expect;
+    (void)snprintf(text, sizeof(text), "its port %u answers '%s', not '%.40s'", talk->what->port,
+                   said, expect != NULL ? expect : "");
+    finish(talk, -EBADMSG, text);
+}
+
 /* Whether the answer has what it should. */
 static bool is_answered(struct container_talk *talk)
 {
@@ -68,9 +88,10 @@ static void read_answer(struct container_talk *talk)
     }
     if (is_answered(talk)) {
         finish(talk, 0, "");
-    } else if (n == 0 || n != -EAGAIN) {
-        finish_silent(talk, -ECONNRESET,
-                      talk->answer.size > 0 ? "another answer came from" : "nothing answers on");
+    } else if (n != -EAGAIN && talk->answer.size > 0) {
+        finish_other(talk);
+    } else if (n != -EAGAIN) {
+        finish_silent(talk, -ECONNRESET, "nothing answers on");
     }
 }
 
@@ -117,10 +138,10 @@ static void handle_timer(struct loop_timer *timer, void *data)
 {
     struct container_talk *talk = data;
     (void)timer;
-    if (talk->what->send != NULL) {
-        finish_silent(talk, -ETIMEDOUT,
-                      talk->answer.size > 0 ? "another answer came from"
-                                            : "no answer in time from");
+    if (talk->what->send != NULL && talk->answer.size > 0) {
+        finish_other(talk);
+    } else if (talk->what->send != NULL) {
+        finish_silent(talk, -ETIMEDOUT, "no answer in time from");
     } else if (conn_activity(&talk->conn) == CONN_OVER) {
         finish_silent(talk, -ECONNREFUSED, "nothing listens on");
     } else {

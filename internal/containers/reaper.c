@@ -109,9 +109,12 @@ int reaper_start(const char *program, const char *session, const char *docker_ur
     return 0;
 }
 
-void reaper_stop(struct reaper *reaper)
+void reaper_stop(struct reaper *reaper, bool nothing_left)
 {
     if (reaper != NULL) {
+        if (nothing_left) {
+            (void)kill(reaper->pid, SIGKILL);
+        }
         (void)close(reaper->pipe_fd);
         (void)waitpid(reaper->pid, NULL, 0);
         free(reaper);
@@ -125,6 +128,7 @@ struct reaping {
     struct docker_client *docker;
     struct loop_timer timer; /* the next attempt */
     int64_t deadline_ns;
+    bool troubled; /* on_trouble was called */
     size_t under_way, removed, left;
     unsigned inside; /* answers that are being handled */
     bool networks;   /* containers are through */
@@ -184,6 +188,10 @@ static void try_again(struct reaping *reaping, const char *text)
         reaping->left = reaping->left > 0 ? reaping->left : 1;
         finish(reaping);
     } else {
+        if (reaping->options.on_trouble != NULL && !reaping->troubled) {
+            reaping->options.on_trouble(text, reaping->options.data);
+        }
+        reaping->troubled = true;
         loop_timer_arm(&reaping->timer, RETRY_NS);
     }
 }

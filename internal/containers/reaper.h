@@ -15,8 +15,8 @@ struct reaper;
 int reaper_start(const char *program, const char *session, const char *docker_url,
                  struct reaper **ret_reaper, struct error *error)
     __attribute__((warn_unused_result));
-/* It looks once more whether something is left, and ends. NULL is ignored. */
-void reaper_stop(struct reaper *reaper);
+/* Ends it; it looks once more whether something is left, unless nothing is known to be. NULL is ignored. */
+void reaper_stop(struct reaper *reaper, bool nothing_left);
 
 /* ---- what it does; loop thread ---- */
 
@@ -29,6 +29,8 @@ struct reaping_options {
     bool all;            /* with session NULL: those of every session */
     int64_t timeout_ns;  /* to reach the daemon and remove them */
     void (*on_removed)(const char *name, void *data); /* optional */
+    /* Something has failed, and is tried again until timeout_ns are over; told once. Optional. */
+    void (*on_trouble)(const char *text, void *data);
     /* Exactly once. left: those that could not be removed; text: why, or "". */
     void (*on_done)(size_t removed, size_t left, const char *text, void *data);
     void *data;

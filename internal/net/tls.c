@@ -95,8 +95,12 @@ static void make_bio_method(void)
 /* Why OpenSSL's last call failed, in its words. */
 static void tell(struct error *error, const char *what)
 {
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(code);
+    unsigned long code = ERR_peek_error(); /* the first one is nearest to the cause */
+    const char *reason = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+                         : ERR_GET_LIB(code) == ERR_LIB_PEM &&
+                                 ERR_GET_REASON(code) == PEM_R_NO_START_LINE
+                             ? "it has no such PEM part"
+                             : ERR_reason_error_string(code);
     error_set(error, "%s: %s", what, reason != NULL ? reason : "failed");
     ERR_clear_error();
 }
@@ -134,8 +138,17 @@ static int load_certificate(SSL_CTX *ssl, const struct tls_options *options, str
     }
     const char *key = options->key != NULL && options->key[0] != '\0' ? options->key
                                                                       : options->cert;
-    if (SSL_CTX_use_PrivateKey_file(ssl, key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ssl) != 1) {
+    if (SSL_CTX_use_PrivateKey_file(ssl, key, SSL_FILETYPE_PEM) != 1) {
+        if (ERR_SYSTEM_ERROR(ERR_peek_error())) {
+            tell(error, key);
+        } else {
+            error_set(error, "%s: there is no private key in it; it may be in a file of its own",
+                      key);
+            ERR_clear_error();
+        }
+        return -EINVAL;
+    }
+    if (SSL_CTX_check_private_key(ssl) != 1) {
         tell(error, key);
         return -EINVAL;
     }

@@ -49,7 +49,11 @@ static void handle_wake(struct loop_post *post, void *data)
 
 static void handle_tend(struct loop_timer *timer, void *data)
 {
-    (void)pool_tend(((struct relay_worker *)data)->pipes);
+    struct relay_worker *worker = data;
+    (void)pool_tend(worker->pipes);
+    for (struct list *link = worker->sessions.next; link != &worker->sessions; link = link->next) {
+        relay_session_tend(container_of(link, struct relay_session, link));
+    }
     loop_timer_arm(timer, TEND_NS);
 }
 

@@ -6,6 +6,8 @@
 #include "base/timestamp.h"
 #include "pools/relay_session.h"
 
+#define KEEP_ALIVE_AFTER_S 2
+
 /* ---- ends ---- */
 
 bool relay_session_is_clean(const struct relay_session *session)
@@ -139,6 +141,14 @@ static void handle_idle(struct loop_timer *timer, void *data)
         relay_session_end(session, RELAY_END_CUT);
     } else {
         loop_timer_arm(timer, limit - idle);
+    }
+}
+
+void relay_session_tend(struct relay_session *session)
+{
+    if (session->lease.resource != NULL && session->opening == NULL &&
+        session->seconds < KEEP_ALIVE_AFTER_S && ++session->seconds == KEEP_ALIVE_AFTER_S) {
+        upstream_keep_alive(session->worker->relay->options.upstream, &session->sides[1].conn);
     }
 }
 

@@ -43,6 +43,7 @@ struct relay_session {
     struct loop_timer timer;
     struct loop_task task; /* goes on after others had their turn */
     int64_t moved_ns;      /* when bytes moved last, where there is an idle time-out */
+    unsigned seconds;      /* that it has lasted, until its server's keep-alive was set */
     bool answered;         /* the last bytes that moved were the server's, or none did */
 };
 
@@ -74,6 +75,8 @@ void relay_refuse(struct relay_session *session, enum relay_refusal why);
 void relay_session_begin(struct relay_session *session);
 /* The server's connection can serve another client (see RELAY_REUSE_CLEAN). */
 bool relay_session_is_clean(const struct relay_session *session);
+/* Once a second: a server's connection that lasts has TCP keep-alive, a short one does not pay for it. */
+void relay_session_tend(struct relay_session *session);
 int relay_session_watch_client(struct relay_session *session);
 enum relay_end { RELAY_END_DONE, RELAY_END_CUT, RELAY_END_STOPPED };
 void relay_session_end(struct relay_session *session, enum relay_end end);

@@ -111,6 +111,7 @@ static void handle_resolved(int rc, const struct address_list *list, const char 
     }
     (void)pthread_mutex_lock(&upstream->lock);
     bool unknown = backend->addresses == NULL;
+    bool told = rc != 0 && unknown && strcmp(backend->reason, text) == 0; /* each second the same */
     bool first = rc == 0 && !backend->up && backend->health.down_checks == 0;
     if (first) {
         backend->up = true;
@@ -120,6 +121,9 @@ static void handle_resolved(int rc, const struct address_list *list, const char 
         (void)str_copy(backend->reason, sizeof(backend->reason), text);
     }
     (void)pthread_mutex_unlock(&upstream->lock);
+    if (told) {
+        return;
+    }
     if (rc != 0) {
         backend_tell(backend, "%s%s", text, unknown ? "" : "; the old addresses are kept");
     } else if (first) {

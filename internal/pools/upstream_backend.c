@@ -36,7 +36,7 @@ static int create_conn(void *data, void **ret_resource, struct error *error)
     addresses_unref(addresses);
     if (rc == 0) {
         backend_report_success(backend, clock_monotonic_ns(clock_real()) - begun);
-        conn_keep_alive(&conn, backend->upstream->options.keep_alive_ns);
+        upstream_keep_alive(backend->upstream, &conn);
         rc = upstream_conn_create(conn, &made);
         *ret_resource = made;
     } else if (rc != -ECANCELED) {
@@ -66,6 +66,11 @@ static bool is_usable(void *data, void *resource)
 
 static const struct pool_type conn_type = {
     .create = create_conn, .destroy = destroy_conn, .is_healthy = is_usable};
+
+void upstream_keep_alive(const struct upstream *upstream, const struct conn *conn)
+{
+    conn_keep_alive(conn, upstream->options.keep_alive_ns);
+}
 
 int upstream_conn_create(struct conn conn, struct upstream_conn **ret_conn)
 {

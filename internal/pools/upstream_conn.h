@@ -24,6 +24,9 @@ void addresses_unref(struct addresses *addresses);
  * times its smoothed time and deviation, from 250 ms to connect_timeout_ns. */
 struct dial_target backend_dial_target(struct backend *backend, const struct addresses *addresses);
 
+/* TCP keep-alive as the upstream's options have it. */
+void upstream_keep_alive(const struct upstream *upstream, const struct conn *conn);
+
 /* Makes a resource of a new connection; -ENOMEM: it was closed. */
 int upstream_conn_create(struct conn conn, struct upstream_conn **ret_conn)
     __attribute__((warn_unused_result));

@@ -30,7 +30,7 @@ static void finish(struct warming *warming, int rc, struct conn conn, const char
     if (rc == 0) {
         int64_t elapsed = loop_now_ns(backend->upstream->options.loop) - warming->begun_ns;
         backend_report_success(backend, elapsed);
-        conn_keep_alive(&conn, backend->upstream->options.keep_alive_ns);
+        upstream_keep_alive(backend->upstream, &conn);
         rc = upstream_conn_create(conn, &made);
         text = "out of memory";
     }

@@ -466,7 +466,7 @@ int httpd_create(const struct httpd_options *options, struct httpd **ret_httpd, 
     int rc = metrics_add(
         options->metrics, &httpd->requests,
         &(struct metric_desc){.name = "log_capturer_http_requests_total",
-                              .help = "Requests to this agent's own HTTP server."});
+                              .help = "Requests to this program's own HTTP server."});
     if (rc == 0) {
         int fd = address_listen(options->listen, CONNECTION_LIMIT, error);
         httpd->port = fd < 0 ? 0 : address_port_of(fd);

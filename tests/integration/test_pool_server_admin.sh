@@ -27,6 +27,12 @@ command_lines() {
     bad 'need --tls-cert' "${some[@]}" --tls-key "$T/key"
     bad 'need --tls-cert' "${some[@]}" --tls-client-ca "$T/ca"
     bad 'need --backend-tls' "${some[@]}" --backend-ca "$T/ca"
+    bad 'self-signed makes its own key' "${some[@]}" --tls-cert self-signed --tls-key "$T/key"
+    bad 'backend-key needs --backend-cert' "${some[@]}" --backend-tls unverified --backend-key "$T/key"
+    bad 'backend-ca needs --backend-tls verified' "${some[@]}" --backend-tls unverified --backend-ca "$T/ca"
+    bad 'need a --health-interval' "${some[@]}" --health-interval 0 --health-send PING
+    bad '--warm 60 is more than --max-connections 50' "${some[@]}" --warm 60
+    bad 'exclude each other: the header' "${some[@]}" --proxy-header --backend-tls unverified --warm 1
     bad 'round-robin.*least-connections.*random.*p2c' "${some[@]}" --strategy fastest
     bad 'workers' "${some[@]}" --workers 0
     bad 'max-connections' "${some[@]}" --max-connections 0
@@ -53,7 +59,7 @@ start_failures() {
         "${some[@]}"
     not_started 'nonsense' --port 0 --metrics '' --backend nonsense
     not_started "$T/gone: No such file" --port 0 --metrics '' --backends "$T/gone"
-    not_started "$T/gone.pem" --port 0 --metrics '' "${some[@]}" --tls-cert "$T/gone.pem"
+    not_started "$T/gone.pem: No such file" --port 0 --metrics '' "${some[@]}" --tls-cert "$T/gone.pem"
     printf '127.0.0.1:1\n127.0.0.1:2 weight=0\n' >"$T/broken"
     not_started "$T/broken: line 2: .*weight" --port 0 --metrics '' --backends "$T/broken"
 }
@@ -186,6 +192,9 @@ conflict_changes_nothing() {
     relay_start --backends "$T/backends" --health-interval 0
     answers 409 POST '/api/v1/backends?address=127.0.0.1:1'
     assert_eq "$(backend 1 weight)" 7 "the weight after an error"
+    answers 200 POST '/api/v1/backends/drain?address=127.0.0.1:1'
+    answers 200 POST '/api/v1/backends?address=127.0.0.1:1'
+    assert_eq "$(backend 1 weight)" 7 "the weight of one that has drained"
 }
 
 readiness() {
