@@ -244,6 +244,7 @@ static int note_second(struct bench *bench, double at_s)
     add_counts(&bench->thirds[third < 0 ? 0 : third > 2 ? 2 : third], &counts);
     bench->seconds[bench->second_count++] = (struct bench_second){
         .at_s = at_s,
+        .length_s = at_s - begun_s,
         .clients = clients,
         .requests = counts.requests,
         .errors = bench_errors(&counts),
@@ -293,11 +294,12 @@ static int await_relay(const struct echo *echo, struct error *error)
 
 /* ---- a run ---- */
 
-/* The next full second; the thirds end an interval too. */
+/* The next full second; thirds that are told apart end an interval too. */
 static int64_t next_look(const struct bench *bench, int64_t at_ns)
 {
+    bool thirds = bench->options->spike || bench->options->failover > 0;
     int64_t next = (at_ns / NS_PER_SECOND + 1) * NS_PER_SECOND;
-    for (int third = 1; third <= 2; third++) {
+    for (int third = 1; thirds && third <= 2; third++) {
         int64_t end = bench->length_ns / 3 * third;
         next = end > at_ns && end < next ? end : next;
     }

@@ -35,8 +35,9 @@ struct bench_counts {
 };
 
 /* A second of the run. */
+/* What was measured from at_s - length_s to at_s. */
 struct bench_second {
-    double at_s;
+    double at_s, length_s; /* a second, or less at the end of a third and of the run */
     uint32_t clients;
     uint64_t requests, errors, bytes;
     double p50_ms, p99_ms;

@@ -10,7 +10,8 @@ static const struct option_row rows[] = {
      "HOST:PORT of the relay; what is behind it must echo."},
     {"clients", OPTION_COUNT, AT(clients), "50", NULL, 1, 60000, NULL, false, "Clients at a time."},
     {"requests", OPTION_COUNT, AT(requests), "1000", NULL, 0, 0, NULL, false,
-     "Requests of each client; 0: until --duration is over."},
+     "Requests of each client; 0: until --duration is over. --load-test, --spike and --failover "
+     "go by time alone."},
     {"duration", OPTION_DURATION, AT(duration_ns), "30s", NULL, 1000000, 0, NULL, false,
      "At most."},
     {"reuse", OPTION_BOOL, AT(reuse), "false", NULL, 0, 0, NULL, false,
@@ -66,7 +67,7 @@ const struct option_flags options_flags = {
         "client's median (HdrHistogram's method).\n\nExit status: 0 no errors, 1 some, 2 the "
         "command line is wrong."};
 
-int options_check(const struct options *options, struct error *error)
+int options_check(struct options *options, struct error *error)
 {
     if ((options->load_test ? 1 : 0) + (options->spike ? 1 : 0) + (options->failover > 0 ? 1 : 0) >
         1) {
@@ -76,6 +77,9 @@ int options_check(const struct options *options, struct error *error)
     if (options->spike && options->max_clients < options->clients) {
         error_set(error, "--spike goes from --clients up to --max-clients, which is less");
         return -EINVAL;
+    }
+    if (options->load_test || options->spike || options->failover > 0) {
+        options->requests = 0;
     }
     return 0;
 }

@@ -21,6 +21,5 @@ struct options {
 
 extern const struct option_flags options_flags;
 
-/* What the rows can't see each for itself. -EINVAL with the reason. */
-int options_check(const struct options *options, struct error *error)
-    __attribute__((warn_unused_result));
+/* What the rows can't see each for itself, and what follows from them. -EINVAL with the reason. */
+int options_check(struct options *options, struct error *error) __attribute__((warn_unused_result));

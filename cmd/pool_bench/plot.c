@@ -46,7 +46,7 @@ static double p99_of(const struct bench_second *second)
 
 static double requests_of(const struct bench_second *second)
 {
-    return (double)second->requests;
+    return second->length_s > 0 ? (double)second->requests / second->length_s : 0;
 }
 
 static double clients_of(const struct bench_second *second)
@@ -56,7 +56,7 @@ static double clients_of(const struct bench_second *second)
 
 static double errors_of(const struct bench_second *second)
 {
-    return (double)second->errors;
+    return second->length_s > 0 ? (double)second->errors / second->length_s : 0;
 }
 
 /* 1, 2 or 5 times a power of ten, not below the value. */

@@ -27,11 +27,11 @@ void report_progress(const struct bench *bench)
     }
     const struct bench_second *last = &bench->seconds[bench->second_count - 1];
     (void)fprintf(stderr,
-                  "\r\033[K%.0f of %.0f s: %u clients, %llu requests/s, p50 %.3f ms, p99 %.3f ms, "
+                  "\r\033[K%.0f of %.0f s: %u clients, %.0f requests/s, p50 %.3f ms, p99 %.3f ms, "
                   "%llu errors",
                   last->at_s, (double)bench->length_ns / 1e9, last->clients,
-                  (unsigned long long)last->requests, last->p50_ms, last->p99_ms,
-                  (unsigned long long)last->errors);
+                  last->length_s > 0 ? (double)last->requests / last->length_s : 0, last->p50_ms,
+                  last->p99_ms, (unsigned long long)last->errors);
 }
 
 static double ms(uint64_t ns)
@@ -136,6 +136,7 @@ static void json_seconds(struct json_writer *writer, const struct bench *bench)
         const struct bench_second *second = &bench->seconds[i];
         json_open(writer, NULL, '{');
         json_put_double(writer, "at_s", second->at_s);
+        json_put_double(writer, "length_s", second->length_s);
         json_put_int(writer, "clients", second->clients);
         json_put_int(writer, "requests", (int64_t)second->requests);
         json_put_int(writer, "errors", (int64_t)second->errors);

@@ -272,7 +272,7 @@ run_failover() {
     SERVER_PID=$RELAY_PID
     wait_until 10 "pool_server listens" relay_listens $RELAY_PORT
     progress "30 s; a backend is gone for the second third"
-    LOAD_MAY_FAIL=1 load $RELAY_PORT --failover 9003 --clients 50 --requests 0 --duration 30s
+    LOAD_MAY_FAIL=1 load $RELAY_PORT --failover 9003 --clients 50 --duration 30s
     row "errors of new clients, backend there" "$(of_load '.thirds[0].errors')" '' "$(of_load '.thirds[0].requests')" requests 0
     row "errors, backend killed" "$(of_load '.thirds[1].errors')" '' "$(of_load '.thirds[1].requests')" requests \
         "<= those that were on it (25)"
