@@ -12,7 +12,7 @@
 
 #define ACCEPT_BUDGET 16
 #define LAST_LIMIT 4096 /* of those who connected before it ended: a flood does not keep it */
-#define PASS_ON_SURPLUS 2
+#define PASS_ON_SURPLUS 1
 #define ACCEPT_PAUSE_NS (50 * NS_PER_MS) /* when no descriptor is free */
 
 static bool reserve_place(struct relay *relay)
