@@ -10,9 +10,9 @@
 #include "base/timestamp.h"
 #include "pools/relay_session.h"
 
-#define ACCEPT_BUDGET 16
+#define ACCEPT_BUDGET 4 /* more at a time makes those that are being served wait */
+#define FEW 8           /* clients of a worker */
 #define LAST_LIMIT 4096 /* of those who connected before it ended: a flood does not keep it */
-#define PASS_ON_SURPLUS 1
 #define ACCEPT_PAUSE_NS (50 * NS_PER_MS) /* when no descriptor is free */
 
 static bool reserve_place(struct relay *relay)
@@ -51,11 +51,11 @@ static struct relay_worker *least_loaded(struct relay *relay)
     return best;
 }
 
-/* The kernel wakes whom it likes; so a worker that has clearly more than another passes on. */
+/* Few clients are shared out one by one, for each may be a long transfer; of many some more are no matter. */
 static bool should_pass_on(const struct relay_worker *worker, const struct relay_worker *to)
 {
     uint32_t own = atomic_load(&worker->session_count);
-    return own > atomic_load(&to->session_count) + PASS_ON_SURPLUS + own / 8;
+    return own > atomic_load(&to->session_count) + (own < FEW ? 0 : 2 + own / 8);
 }
 
 static void hand_over(struct relay_worker *worker, struct relay_worker *to, int fd,
