@@ -39,9 +39,9 @@ struct relay_options {
     int64_t idle_timeout_ns;   /* without a byte either way; 0: never */
     int64_t client_tls_timeout_ns; /* of a client's handshake; 0: 5 s */
     enum relay_reuse reuse;
-    bool
-        proxy_header; /* PROXY protocol v2 to backends, before their TLS; not with RELAY_REUSE_CLEAN, nor
-                        * with connections that are ready where backends speak TLS */
+    /* PROXY protocol v2 to backends, before their TLS; not with RELAY_REUSE_CLEAN, nor with connections
+     * that are ready where backends speak TLS. */
+    bool proxy_header;
 };
 
 /* -EINVAL with what makes no sense; else why a worker can't be started. */

@@ -1,7 +1,7 @@
 /*
  * Accepting. The listening socket is shared, and the kernel wakes one worker for a connection; a worker takes
  * as many at a time as there were last time, so that a call that only returns EAGAIN is rare. Whom the
- * kernel wakes is chance; so a worker that has clearly more clients than another hands on to that one.
+ * kernel wakes is chance; so a worker that has more clients than another hands on to that one.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 
 struct upstream_conn {
     struct conn conn;
-    bool
-        used; /* bytes of an earlier user went over it; so bytes that wait are none of the next one's */
+    /* Bytes of an earlier user went over it; so bytes that wait are none of the next one's. */
+    bool used;
 };
 
 /* The backend's addresses, kept until addresses_unref(): names may be looked up again meanwhile. */

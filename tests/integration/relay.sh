@@ -303,6 +303,19 @@ def look():
         file.write(http("/metrics"))
 
 
+def deaf(port):
+    """A listener whose kernel answers no connection any more; it is so while what this returns is kept."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(0)
+    fill = [socket.socket() for _ in range(3)]
+    for sock in fill:  # what comes behind them is dropped
+        sock.setblocking(False)
+        sock.connect_ex(listener.getsockname())
+    return listener, fill
+
+
 def quiet():
     now = status()
     return now["clients"] == 0 and all(b["active"] == 0 for b in now["backends"])

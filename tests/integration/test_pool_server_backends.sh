@@ -56,14 +56,7 @@ connect_timeout() {
     relay_start --health-interval 0 --connect-timeout 300ms --backend "127.0.0.1:$BACK1" \
         --backend "127.0.0.1:$BACK2"
     py <<'EOF'
-full = socket.socket()
-full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-full.bind(("127.0.0.1", int(os.environ["BACK1"])))
-full.listen(0)
-fill = [socket.socket() for _ in range(3)]
-for sock in fill:  # what comes behind them is dropped
-    sock.setblocking(False)
-    sock.connect_ex(full.getsockname())
+silent = deaf(int(os.environ["BACK1"]))
 Backend(port=int(os.environ["BACK2"]))
 clients = [connect() for _ in range(4)]
 look()
